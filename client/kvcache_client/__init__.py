@@ -1,0 +1,1 @@
+"""kvcache_client: what a program needs to speak to a kvcache cluster."""

@@ -1,0 +1,355 @@
+"""The one error tree of kvcache; every error that reaches a user is one of these.
+
+Here lives each class with its wire code, its HTTP status, whether trying again can help (``retryable``) and whether the
+connection that carried it must be closed (``closes_connection``). Never here: decisions about retries. ::
+
+    KvCacheError
+    |-- UsageError (ValueError)      the caller's mistake; nothing was sent or nothing changed
+    |   |-- InvalidKey  InvalidTtl  InvalidOption  UnsupportedValue  ValueTooLarge  BatchTooLarge
+    |   |-- NotAnInteger  CounterOverflow  KeyNotFound
+    |   `-- ClientClosed  WrongEventLoop
+    |-- UndecodableValue             the value was written by something that this client does not understand
+    |-- ProtocolError                the other end broke the rules of WIRE.md
+    |   |-- MalformedFrame  FrameTooLarge  UnknownVerb  InvalidRecord
+    |   `-- HelloRequired  VersionMismatch  WrongCluster  Forbidden
+    |-- TopologyError                a topology document that this program cannot or must not use
+    |-- NotApplied                   for certain nothing changed; asking again is safe
+    |   |-- NotOwner  StaleEpoch  NotReady  ClockSkew  Overloaded  ReplyFull
+    |   |-- ConnectFailed            one node could not be reached at all
+    |   |-- Unavailable              no node that could answer did; says each node and why
+    |   |-- DeadlineExceeded (TimeoutError)  a read that was not answered in time
+    |   `-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
+    |-- InDoubt                      sent, but the outcome is not known: it may or may not have been applied
+    |   |-- ConnectionLost           the connection broke after the request was sent
+    |   `-- NoAnswer (TimeoutError)  the node did not answer within its time
+    `-- NodeFault                    a bug in a node; its log has the traceback
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+__all__ = [
+    "ERRORS",
+    "BatchTooLarge",
+    "ClientClosed",
+    "ClockSkew",
+    "ConnectFailed",
+    "ConnectionLost",
+    "ControlPlaneUnavailable",
+    "CounterOverflow",
+    "DeadlineExceeded",
+    "Forbidden",
+    "FrameTooLarge",
+    "HelloRequired",
+    "InDoubt",
+    "InvalidKey",
+    "InvalidOption",
+    "InvalidRecord",
+    "InvalidTtl",
+    "KeyNotFound",
+    "KvCacheError",
+    "MalformedFrame",
+    "NoAnswer",
+    "NodeFault",
+    "NotAnInteger",
+    "NotApplied",
+    "NotOwner",
+    "NotReady",
+    "Overloaded",
+    "ProtocolError",
+    "ReplyFull",
+    "StaleEpoch",
+    "TopologyError",
+    "Unavailable",
+    "UndecodableValue",
+    "UnknownVerb",
+    "UnsupportedValue",
+    "UsageError",
+    "ValueTooLarge",
+    "VersionMismatch",
+    "WrongCluster",
+    "WrongEventLoop",
+    "error_from_wire",
+]
+
+_registry: dict[int, type[KvCacheError]] = {}
+
+ERRORS: Final[Mapping[int, type[KvCacheError]]] = _registry
+"""Wire code -> class, for every error that can travel. Codes below 16 are statuses (``verbs.Status``)."""
+
+
+class KvCacheError(Exception):
+    """Root of the tree. ``node`` names the node that said it, ``detail`` is the number or bytes that came with it."""
+
+    code: ClassVar[int | None] = None
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    closes_connection: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", *, node: str | None = None, detail: Any = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+        self.node = node
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} [node {self.node}]" if self.node else text
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        code = cls.__dict__.get("code")
+        if code is None:
+            cls.code = None
+        elif code in _registry:
+            raise TypeError(f"wire code {code} is taken by {_registry[code].__name__}")
+        else:
+            _registry[code] = cls
+
+
+def error_from_wire(code: int, message: str, *, node: str | None = None, detail: Any = None) -> KvCacheError:
+    """Return the error that a reply carries; a code from the future becomes a ``NodeFault`` that names it."""
+    known = _registry.get(code)
+    if known is None:
+        return NodeFault(f"unknown error code {code}: {message}", node=node, detail=detail)
+    return known(message, node=node, detail=detail)
+
+
+class UsageError(KvCacheError, ValueError):
+    """The call itself is wrong; nothing was changed."""
+
+    http_status = 400
+
+
+class InvalidKey(UsageError):
+    """The key is empty, too long or of a wrong type."""
+
+    code = 16
+
+
+class UnsupportedValue(UsageError):
+    """The value holds a type that cannot be stored."""
+
+    code = 17
+    http_status = 415
+
+
+class ValueTooLarge(UsageError):
+    """The value is over the limit."""
+
+    code = 18
+    http_status = 413
+
+
+class InvalidTtl(UsageError):
+    """The time to live is not a positive, finite number of seconds within the limit."""
+
+    code = 19
+
+
+class BatchTooLarge(UsageError):
+    """The batch has more keys than one call may carry."""
+
+    code = 20
+    http_status = 413
+
+
+class InvalidOption(UsageError):
+    """An option has a value that makes no sense, or two options contradict each other."""
+
+    code = 21
+
+
+class NotAnInteger(UsageError):
+    """incr and decr work on integers only, and this key holds something else."""
+
+    code = 22
+    http_status = 409
+
+
+class CounterOverflow(UsageError):
+    """The counter would leave the range of a signed 64-bit integer."""
+
+    code = 23
+    http_status = 409
+
+
+class KeyNotFound(UsageError, KeyError):
+    """The key does not exist and the call does not create it."""
+
+    code = 24
+    http_status = 404
+
+    __str__ = KvCacheError.__str__
+
+
+class ClientClosed(UsageError):
+    """The client is closed."""
+
+
+class WrongEventLoop(UsageError):
+    """An AsyncClient belongs to the event loop that used it first."""
+
+
+class UndecodableValue(KvCacheError):
+    """The stored value cannot be decoded by this client; ``detail`` is the raw record."""
+
+
+class ProtocolError(KvCacheError):
+    """The other end broke the rules of the wire."""
+
+    http_status = 400
+
+
+class MalformedFrame(ProtocolError):
+    """The bytes are not a message of this protocol."""
+
+    code = 32
+    closes_connection = True
+
+
+class FrameTooLarge(ProtocolError):
+    """The frame is larger than this connection may send."""
+
+    code = 33
+    http_status = 413
+    closes_connection = True
+
+
+class UnknownVerb(ProtocolError):
+    """The node does not know this verb; it is older than the client, or the client is broken."""
+
+    code = 34
+
+
+class InvalidRecord(ProtocolError):
+    """The record has no whole header."""
+
+    code = 35
+
+
+class HelloRequired(ProtocolError):
+    """The first message of a connection must be HELLO."""
+
+    code = 36
+    closes_connection = True
+
+
+class VersionMismatch(ProtocolError):
+    """Node and client share no protocol version."""
+
+    code = 37
+    closes_connection = True
+
+
+class WrongCluster(ProtocolError):
+    """The node belongs to another cluster than the client asked for."""
+
+    code = 38
+    http_status = 421
+    closes_connection = True
+
+
+class Forbidden(ProtocolError):
+    """The role of this connection may not use this verb."""
+
+    code = 39
+    http_status = 403
+
+
+class TopologyError(KvCacheError):
+    """The topology document is damaged, foreign, older than the one in use, or of an unknown schema."""
+
+    code = 40
+
+
+class NotApplied(KvCacheError):
+    """For certain nothing was changed; asking again is safe."""
+
+    code = 48
+    http_status = 503
+    retryable = True
+
+
+class NotOwner(NotApplied):
+    """The node does not own the key's partition; ``detail`` is the node's epoch."""
+
+    code = 49
+    http_status = 421
+
+
+class StaleEpoch(NotApplied):
+    """The request was routed by a topology that is too old for its partition; ``detail`` is the node's epoch."""
+
+    code = 50
+    http_status = 409
+
+
+class NotReady(NotApplied):
+    """The node has not joined its cluster yet."""
+
+    code = 51
+
+
+class ClockSkew(NotApplied):
+    """The version lies too far in the node's future; ``detail`` is the node's time in ms since 1970."""
+
+    code = 52
+    http_status = 409
+
+
+class Overloaded(NotApplied):
+    """The node sheds load; ask again later."""
+
+    code = 53
+
+
+class ReplyFull(NotApplied):
+    """The reply had no room for this key; it is asked again by itself."""
+
+    code = 54
+
+
+class Unavailable(NotApplied):
+    """No node that could have answered did; the message names each and why."""
+
+    code = 55
+
+
+class DeadlineExceeded(NotApplied, TimeoutError):
+    """A read was not answered within its deadline."""
+
+    code = 56
+    http_status = 504
+
+
+class ControlPlaneUnavailable(NotApplied):
+    """Coordination (Redis/Valkey) does not answer; reads and writes of data go on."""
+
+    code = 57
+
+
+class ConnectFailed(NotApplied):
+    """No connection to the node could be made."""
+
+
+class InDoubt(KvCacheError):
+    """The request was sent but its outcome is not known: it may or may not have been applied."""
+
+    code = 64
+    http_status = 504
+
+
+class ConnectionLost(InDoubt):
+    """The connection broke before the reply came."""
+
+
+class NoAnswer(InDoubt, TimeoutError):
+    """The node did not answer within its time."""
+
+
+class NodeFault(KvCacheError):
+    """The node failed in a way that it did not expect; its log has the traceback."""
+
+    code = 80

@@ -1,0 +1,51 @@
+"""Every bound of the protocol in one table, in bytes or counts unless the name says otherwise.
+
+Both ends check against the same numbers, so that what a client may send is what a node accepts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "CREDENTIAL_BYTES",
+    "FRAME_SLACK",
+    "HELLO_BYTES",
+    "KEYS_PER_BATCH",
+    "KEYS_PER_FRAME",
+    "KEY_BYTES",
+    "REPLY_BYTES",
+    "TTL_SECONDS",
+    "VALUE_BYTES",
+    "VALUE_BYTES_CAP",
+]
+
+KEY_BYTES: Final = 1024
+"""Longest key; the shortest is one byte."""
+
+VALUE_BYTES: Final = 1024 * 1024
+"""Largest payload by default; a node may be configured up to ``VALUE_BYTES_CAP``."""
+
+VALUE_BYTES_CAP: Final = 16 * 1024 * 1024
+"""Largest payload that any node may be configured to take."""
+
+KEYS_PER_FRAME: Final = 1024
+"""Keys in one GET_MANY or PUT_MANY message; clients split larger batches."""
+
+KEYS_PER_BATCH: Final = 100_000
+"""Keys in one ``get_many`` / ``set_many`` / ``delete_many`` call, and in one ``POST /v1/batch``."""
+
+REPLY_BYTES: Final = 8 * 1024 * 1024
+"""A node stops filling a GET_MANY reply here; the keys left over are marked ``ReplyFull`` and asked again."""
+
+FRAME_SLACK: Final = 16 * 1024
+"""What a frame may hold beyond its largest payload: key, header, message fields."""
+
+HELLO_BYTES: Final = 4096
+"""The one frame that a connection may send before it has introduced itself."""
+
+CREDENTIAL_BYTES: Final = 1024
+"""Longest credential in a HELLO."""
+
+TTL_SECONDS: Final = 10 * 365 * 24 * 3600
+"""Longest time to live: ten years. Longer ones are mistakes (milliseconds passed as seconds)."""

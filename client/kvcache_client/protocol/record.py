@@ -1,0 +1,120 @@
+"""Records: the one form in which a value travels, lies in memory and is streamed.
+
+Here lives the layout of the 15-byte header and the flags. Never here: what a payload means to Python (``codec``).
+
+::
+
+    | 8 bytes: version | 6 bytes: expiry, ms since 1970 | 1 byte: flags | payload |
+                         (all ones = never)               | 7: tombstone | 6-4: compression | 3-0: payload type |
+
+All numbers are big-endian, so comparing two records as bytes compares their versions first: "newer wins" is one ``>``.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final
+
+__all__ = [
+    "EXPIRY",
+    "FLAGS",
+    "HEADER_BYTES",
+    "NEVER",
+    "TOMBSTONE",
+    "TOMBSTONE_MS",
+    "VERSION",
+    "PayloadType",
+    "describe",
+    "expiry_of",
+    "flags_of",
+    "is_tombstone",
+    "make_record",
+    "payload_of",
+    "restamp",
+    "tombstone",
+    "version_of",
+    "with_expiry",
+]
+
+HEADER_BYTES: Final = 15
+VERSION: Final = slice(0, 8)
+EXPIRY: Final = slice(8, 14)
+FLAGS: Final = 14
+"""The index of the flags byte."""
+
+NEVER: Final = (1 << 48) - 1
+"""The expiry of a record that does not expire."""
+
+TOMBSTONE: Final = 0x80
+"""The flag of a record that says "deleted"; its expiry is when the tombstone itself may be forgotten."""
+
+TOMBSTONE_MS: Final = 30 * 60 * 1000
+"""How long a tombstone is kept: longer than any node may be away without wiping itself."""
+
+# Expiry is 48 bits wide; struct knows no such field, so it is packed as 16 + 32.
+_HEADER: Final = struct.Struct(">QHIB")
+
+
+class PayloadType(IntEnum):
+    """The type of a payload, in the low four bits of the flags."""
+
+    MSGPACK = 0
+    BYTES = 1
+    TEXT = 2
+    INTEGER = 3
+    """A decimal number in ASCII; the only payload that a node reads (incr)."""
+    JSON = 4
+
+
+def make_record(version: int, expiry_ms: int, flags: int, payload: bytes) -> bytes:
+    """Return the record of ``payload``; ``expiry_ms`` is milliseconds since 1970 or ``NEVER``."""
+    return _HEADER.pack(version, expiry_ms >> 32, expiry_ms & 0xFFFFFFFF, flags) + payload
+
+
+def tombstone(version: int, forget_ms: int) -> bytes:
+    """Return the record that deletes every older version, itself forgotten at ``forget_ms``."""
+    return make_record(version, forget_ms, TOMBSTONE, b"")
+
+
+def restamp(record: bytes, version: int) -> bytes:
+    """Return ``record`` under another version."""
+    return version.to_bytes(8, "big") + record[8:]
+
+
+def with_expiry(record: bytes, version: int, expiry_ms: int) -> bytes:
+    """Return ``record`` under another version and expiry, its payload untouched."""
+    return _HEADER.pack(version, expiry_ms >> 32, expiry_ms & 0xFFFFFFFF, record[FLAGS]) + record[HEADER_BYTES:]
+
+
+def version_of(record: bytes) -> int:
+    """Return the version, an unsigned 64-bit number."""
+    return int.from_bytes(record[VERSION], "big")
+
+
+def expiry_of(record: bytes) -> int:
+    """Return the expiry in milliseconds since 1970, or ``NEVER``."""
+    return int.from_bytes(record[EXPIRY], "big")
+
+
+def flags_of(record: bytes) -> int:
+    """Return the flags byte."""
+    return record[FLAGS]
+
+
+def payload_of(record: bytes) -> bytes:
+    """Return the payload."""
+    return record[HEADER_BYTES:]
+
+
+def is_tombstone(record: bytes) -> bool:
+    """Say whether the record is a delete."""
+    return record[FLAGS] >= TOMBSTONE
+
+
+def describe(record: bytes) -> str:
+    """Return a short human form that never shows the value."""
+    kind = "tombstone" if is_tombstone(record) else PayloadType(record[FLAGS] & 0x0F).name.lower()
+    expiry = expiry_of(record)
+    until = "never" if expiry == NEVER else f"{expiry} ms"
+    return f"<record {kind} version={version_of(record):#x} expiry={until} payload={len(record) - HEADER_BYTES} B>"

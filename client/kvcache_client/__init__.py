@@ -1,1 +1,23 @@
-"""kvcache_client: what a program needs to speak to a kvcache cluster."""
+"""kvcache_client: what a program needs to speak to a kvcache cluster.
+
+``AsyncClient`` for asyncio, ``Client`` for threads and greenlets: the same verbs, the same brain. Everything that can go
+wrong is a ``KvCacheError``; its subclasses say whether the call was applied and whether asking again can help.
+"""
+
+from kvcache_client.aio import AsyncClient
+from kvcache_client.blocking import Client
+from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.results import BatchResult, CopyReport, Entry, Explanation
+from kvcache_client.protocol import errors as _errors
+from kvcache_client.protocol.errors import *  # noqa: F403  # the whole tree is public
+
+__all__ = [
+    "AsyncClient",
+    "BatchResult",
+    "Client",
+    "ClientConfig",
+    "CopyReport",
+    "Entry",
+    "Explanation",
+    *_errors.__all__,
+]

@@ -4,13 +4,14 @@ Here lives what a payload means to Python. Never here: headers, versions (``reco
 
 Integers, text and bytes are stored as what they are, so that a node can count, ``curl`` can read, and nothing is packed
 twice; everything else is msgpack. Nothing is converted silently: a tuple or a subclass of dict would come back as
-something else, so it is refused, with the place in the structure where it stands.
+something else, so it is refused, with the place in the structure where it stands. (One exception, because msgpack knows no
+way to refuse them: ``bytearray`` and ``memoryview`` come back as the bytes that they held.)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 import msgpack
@@ -19,7 +20,7 @@ from kvcache_client.protocol.errors import InvalidKey, UndecodableValue, Unsuppo
 from kvcache_client.protocol.limits import KEY_BYTES
 from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, PayloadType
 
-__all__ = ["INT64_MAX", "INT64_MIN", "Key", "Value", "decode_record", "encode_key", "encode_value"]
+__all__ = ["INT64_MAX", "INT64_MIN", "Key", "Value", "decode_record", "encode_key", "encode_value", "prefixed"]
 
 Key: TypeAlias = str | bytes
 """What a caller may pass as a key; text is encoded as UTF-8."""
@@ -53,6 +54,16 @@ def encode_key(key: Key) -> bytes:
     if not name:
         raise InvalidKey("the key is empty; a key has 1 to 1024 bytes")
     raise InvalidKey(f"the key has {len(name)} bytes, the limit is {KEY_BYTES}: {name[:40]!r}...", detail=KEY_BYTES)
+
+
+def prefixed(encode: Callable[[Key], bytes], prefix: Key) -> Callable[[Key], bytes]:
+    """Return an ``encode`` that puts ``prefix`` before every key; the limit holds for both together."""
+    front = encode(prefix)
+
+    def encode_prefixed(key: Key) -> bytes:
+        return encode_key(front + encode_key(key))
+
+    return encode_prefixed
 
 
 def encode_value(value: Value) -> tuple[int, bytes]:
@@ -91,7 +102,7 @@ def decode_record(record: bytes) -> Value:
 
 
 def _complaint(value: Value, error: Exception) -> str:
-    for path, culprit in _walk(value, "value", 0):
+    for path, culprit in _walk(value, "value", set()):
         reason = _refusal(culprit)
         if reason:
             return f"{path} is {reason}; a value is None, bool, int, float, str, bytes, or a list or dict of these"
@@ -104,7 +115,7 @@ def _refusal(item: Value) -> str | None:
         return "an integer beyond 64 bits"
     if kind is str:
         return None if item.isascii() or _is_unicode(item) else "a str that is not valid Unicode"
-    if kind in (type(None), bool, int, float, bytes, list, dict):
+    if kind in (type(None), bool, int, float, bytes, bytearray, memoryview, list, dict):
         return None
     return f"a {kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else f"a {kind.__qualname__}"
 
@@ -117,14 +128,17 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _walk(item: Value, path: str, depth: int) -> Iterator[tuple[str, Value]]:
+def _walk(item: Value, path: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Value]]:
+    """Yield every item with its path, each container once: a list may hold itself, even twice."""
     yield path, item
-    if depth > 64:  # deep or endless: the packer's own words have to do
+    if depth > 64 or id(item) in seen:  # deep or endless: the packer's own words have to do
         return
     if item.__class__ is list:
+        seen.add(id(item))
         for index, inner in enumerate(item):
-            yield from _walk(inner, f"{path}[{index}]", depth + 1)
+            yield from _walk(inner, f"{path}[{index}]", seen, depth + 1)
     elif item.__class__ is dict:
+        seen.add(id(item))
         for key, inner in item.items():
-            yield from _walk(key, f"the key {key!r:.40} of {path}", depth + 1)
-            yield from _walk(inner, f"{path}[{key!r:.40}]", depth + 1)
+            yield from _walk(key, f"the key {key!r:.40} of {path}", seen, depth + 1)
+            yield from _walk(inner, f"{path}[{key!r:.40}]", seen, depth + 1)

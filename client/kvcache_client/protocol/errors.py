@@ -94,7 +94,7 @@ class KvCacheError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = Exception.__str__(self)  # not super(): KeyError would show it as repr
         return f"{text} [node {self.node}]" if self.node else text
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -180,8 +180,6 @@ class KeyNotFound(UsageError, KeyError):
 
     code = 24
     http_status = 404
-
-    __str__ = KvCacheError.__str__
 
 
 class ClientClosed(UsageError):

@@ -15,6 +15,7 @@ __all__ = [
     "KEYS_PER_FRAME",
     "KEY_BYTES",
     "REPLY_BYTES",
+    "TEXT_BYTES",
     "TTL_SECONDS",
     "VALUE_BYTES",
     "VALUE_BYTES_CAP",
@@ -37,6 +38,9 @@ KEYS_PER_BATCH: Final = 100_000
 
 REPLY_BYTES: Final = 8 * 1024 * 1024
 """A node stops filling a GET_MANY reply here; the keys left over are marked ``ReplyFull`` and asked again."""
+
+TEXT_BYTES: Final = 4096
+"""Longest text field of a message, in UTF-8: names and what an error says. Who sends more than that cuts it."""
 
 FRAME_SLACK: Final = 16 * 1024
 """What a frame may hold beyond its largest payload: key, header, message fields."""

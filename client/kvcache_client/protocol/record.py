@@ -67,6 +67,9 @@ class PayloadType(IntEnum):
     JSON = 4
 
 
+_PAYLOAD_NAMES: Final = {int(kind): kind.name.lower() for kind in PayloadType}
+
+
 def make_record(version: int, expiry_ms: int, flags: int, payload: bytes) -> bytes:
     """Return the record of ``payload``; ``expiry_ms`` is milliseconds since 1970 or ``NEVER``."""
     return _HEADER.pack(version, expiry_ms >> 32, expiry_ms & 0xFFFFFFFF, flags) + payload
@@ -114,7 +117,7 @@ def is_tombstone(record: bytes) -> bool:
 
 def describe(record: bytes) -> str:
     """Return a short human form that never shows the value."""
-    kind = "tombstone" if is_tombstone(record) else PayloadType(record[FLAGS] & 0x0F).name.lower()
+    kind = "tombstone" if is_tombstone(record) else _PAYLOAD_NAMES.get(record[FLAGS] & 0x0F, "unknown")
     expiry = expiry_of(record)
     until = "never" if expiry == NEVER else f"{expiry} ms"
     return f"<record {kind} version={version_of(record):#x} expiry={until} payload={len(record) - HEADER_BYTES} B>"

@@ -155,7 +155,10 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
             "add to an integer; a missing key starts at initial with that expiry, or is a miss when initial is nil",
         ),
         VerbSpec(
-            Verb.TOUCH, ("epoch", "key", "expiry_ms"), ("OK record", "MISS"), "give a live record another expiry"
+            Verb.TOUCH,
+            ("epoch", "key", "expiry_ms"),
+            ("OK record", "MISS"),
+            "give a live record another expiry",
         ),
     )
 }

@@ -82,5 +82,11 @@ class HybridClock:
         if ticks > self._last:
             self._last = ticks
 
+    def correct(self, cluster_ms: int) -> None:
+        """Learn that the cluster's time is ``cluster_ms``; stamps too far ahead of it are taken back, for nobody took them."""
+        self.offset_ms = cluster_ms - self._now_ms()
+        if version_ms(self._last << _WRITER_BITS) > cluster_ms + MAX_CLOCK_OFFSET_MS:
+            self._last = cluster_ms << _LOGICAL_BITS
+
     def __repr__(self) -> str:
         return f"<HybridClock writer={self._writer} offset={self.offset_ms}ms last={version_ms(self._last << _WRITER_BITS)}>"

@@ -1,0 +1,163 @@
+"""Client: kvcache for threads and greenlets.
+
+Here lives the public face of the blocking body: one line for each verb. Never here: what a verb does (``core.plans``) or
+how a plan is driven (``bodies.blocking_session``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from kvcache_client.bodies.blocking_session import BlockingSession
+from kvcache_client.bodies.surroundings import real_surroundings
+from kvcache_client.core import inspecting, plans
+from kvcache_client.core.brain import Brain, ClientConfig
+from kvcache_client.core.effects import Plan
+from kvcache_client.core.plans import Ttl
+from kvcache_client.core.results import BatchResult, Entry, Explanation
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.codec import Key, Value, encode_key, prefixed
+from kvcache_client.protocol.errors import KvCacheError
+from kvcache_client.seeds import parse_seeds
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """A kvcache cluster, for threads and greenlets.
+
+    ``seeds`` is ``"kvcache://host:port,host:port"`` or a list of ``"host:port"``; one living seed is enough. Any
+    number of threads and greenlets may share one client: each call takes a free connection from a pool. After a fork, the
+    child's first use connects anew.
+
+    >>> with Client("kvcache://127.0.0.1:7700") as cache:  # doctest: +SKIP
+    ...     cache.set("user:1", {"name": "Ada"}, ttl=60)
+    ...     cache.get("user:1")
+    {'name': 'Ada'}
+    """
+
+    def __init__(
+        self,
+        seeds: str | Sequence[str] = "127.0.0.1:7700",
+        *,
+        timeout: float = 0.25,
+        connect_timeout: float = 0.5,
+        acks: int = 2,
+        cluster: str = "",
+        config: ClientConfig | None = None,
+    ) -> None:
+        addresses, name = parse_seeds(seeds)
+        config = config or ClientConfig(timeout, connect_timeout, acks, cluster or name)
+        self._session = BlockingSession(addresses, config, real_surroundings())
+        self._encode: plans.Encode = encode_key
+
+    @property
+    def brain(self) -> Brain:
+        """What this client knows: view, clock, health, counters."""
+        return self._session.brain
+
+    def run(self, plan: Plan[T]) -> T:
+        """Drive a plan of ``core``; the verbs below are made of this."""
+        return self._session.run(plan)
+
+    def namespace(self, prefix: Key) -> Self:
+        """Return the same client with every key prefixed; it shares all connections and needs no closing of its own."""
+        scoped = object.__new__(type(self))
+        scoped._session = self._session
+        scoped._encode = prefixed(self._encode, prefix)
+        return scoped
+
+    def get(self, key: Key, default: Any = None) -> Value:
+        """Return the value, or ``default`` on a miss. ``get_entry`` tells a stored None from a miss."""
+        return self._session.run(plans.get(self._session.brain, self._encode, key, default))
+
+    def get_entry(self, key: Key) -> Entry | None:
+        """Return value, version and seconds left, or None on a miss."""
+        return self.run(plans.get_entry(self.brain, self._encode, key))
+
+    def set(self, key: Key, value: Value, ttl: Ttl = None) -> int:
+        """Write a value, held by two live processes on return (``acks``). Returns its version."""
+        return self._session.run(plans.set_value(self._session.brain, self._encode, key, value, ttl))
+
+    def add(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
+        """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write."""
+        return self.run(plans.add(self.brain, self._encode, key, value, ttl))
+
+    def replace(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
+        """Write only if the key is there."""
+        return self.run(plans.replace(self.brain, self._encode, key, value, ttl))
+
+    def cas(self, key: Key, value: Value, version: int, ttl: Ttl = None) -> bool:
+        """Write only if the key still has ``version``; False when another writer was first."""
+        return self.run(plans.cas(self.brain, self._encode, key, value, version, ttl))
+
+    def delete(self, key: Key) -> bool:
+        """Delete the key; returns whether there was something to delete."""
+        return self.run(plans.delete(self.brain, self._encode, key))
+
+    def exists(self, key: Key) -> bool:
+        """Say whether the key has a value."""
+        return self.run(plans.exists(self.brain, self._encode, key))
+
+    def touch(self, key: Key, ttl: Ttl = None) -> bool:
+        """Give the key another time to live; returns whether it is there."""
+        return self.run(plans.touch_key(self.brain, self._encode, key, ttl))
+
+    def incr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None) -> int:
+        """Add ``by`` and return the new number. A missing key starts at ``initial``, and only then gets ``ttl``.
+
+        At most once: if the node's answer is lost, ``InDoubt`` is raised and nothing is sent again.
+        """
+        return self.run(plans.incr(self.brain, self._encode, key, by, initial, ttl))
+
+    def decr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None) -> int:
+        """Subtract ``by`` and return the new number; otherwise as ``incr``."""
+        return self.run(plans.decr(self.brain, self._encode, key, by, initial, ttl))
+
+    def get_many(self, keys: Iterable[Key]) -> BatchResult[Value]:
+        """Return the values of many keys in one round trip to each node."""
+        return self.run(plans.get_many(self.brain, self._encode, keys))
+
+    def set_many(self, values: Mapping[Key, Value], ttl: Ttl = None) -> BatchResult[int]:
+        """Write many values; the result maps each key to its version."""
+        return self.run(plans.set_many(self.brain, self._encode, values, ttl))
+
+    def delete_many(self, keys: Iterable[Key]) -> BatchResult[bool]:
+        """Delete many keys."""
+        return self.run(plans.delete_many(self.brain, self._encode, keys))
+
+    def explain(self, key: Key) -> Explanation:
+        """Return where the key lives and what each place holds."""
+        return self.run(inspecting.explain(self.brain, self._encode, key))
+
+    def topology(self) -> Topology:
+        """Return the newest topology that any node tells."""
+        return self.run(inspecting.topology(self.brain))
+
+    def node_statistics(self) -> dict[str, dict[str, Any] | KvCacheError]:
+        """Return each node's counters, or why it did not tell."""
+        return self.run(inspecting.node_statistics(self.brain))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self._session.open()
+        except BaseException:
+            self._session.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self._session!r}>"

@@ -1,0 +1,169 @@
+"""One asyncio connection to a node, from its HELLO to its end.
+
+Here lives the socket side of a ``Link``: one write per loop turn, sweeping for silence. Never here: connecting again
+(``aio_link``), which node is asked, or what a reply means.
+
+Everything that tasks ask for in one turn of the event loop leaves in one write (auto-pipelining): ``ask`` only packs and
+schedules one flush. Deadlines are swept per connection: a tick every eighth of an attempt remembers the newest request id,
+and what is still unanswered eight ticks later is given up; so a call costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import Outcome
+from kvcache_client.core.link import Greeting, Link, hello, read_greeting
+from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
+from kvcache_client.protocol.verbs import Request
+
+__all__ = ["AsyncConnection", "connect"]
+
+_TICKS: Final = 8
+"""Ticks in an attempt: a request is given up between one attempt and an eighth more after it was sent."""
+
+
+async def connect(
+    brain: Brain,
+    address: str,
+    *,
+    node: str = "",
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+    on_end: Callable[[AsyncConnection], None] = lambda connection: None,
+    on_silence: Callable[[], None] = lambda: None,
+) -> tuple[AsyncConnection, Greeting]:
+    """Return an introduced connection. Raises ``ConnectFailed``, or the error with which the node refused the HELLO."""
+    loop = asyncio.get_running_loop()
+    connection = AsyncConnection(brain, node, address, on_epoch, on_end, on_silence)
+    try:
+        async with asyncio.timeout(brain.config.connect_timeout):
+            host, _, port = address.rpartition(":")
+            await loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+            greeting = await connection.introduce()
+    except (OSError, ConnectionLost, TimeoutError) as error:
+        connection.end(error)
+        silent = isinstance(error, TimeoutError) and not isinstance(error, KvCacheError)
+        reason = "no connection in time" if silent else getattr(error, "strerror", None) or str(error)
+        raise ConnectFailed(f"{address}: {reason}", node=node or None) from error
+    except BaseException as error:
+        connection.end(error)
+        raise
+    return connection, greeting
+
+
+class AsyncConnection(asyncio.Protocol):
+    """A connection in use. ``ask`` never raises: the future's result is the reply, or the error in its place."""
+
+    def __init__(
+        self,
+        brain: Brain,
+        node: str,
+        address: str,
+        on_epoch: Callable[[int], None],
+        on_end: Callable[[AsyncConnection], None],
+        on_silence: Callable[[], None],
+    ) -> None:
+        self.address = address
+        self.node = node
+        self.link = Link(node, on_epoch)
+        self._brain = brain
+        self._loop = asyncio.get_running_loop()
+        self._on_end = on_end
+        self._on_silence = on_silence
+        self._transport: asyncio.Transport | None = None
+        self._ended: BaseException | None = None
+        self._flushing = False
+        self._marks: deque[int] = deque()
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def introduce(self) -> Greeting:
+        """Send HELLO and return what the node says of itself."""
+        outcome = await self.ask(hello(self._brain.config))
+        if isinstance(outcome, KvCacheError):
+            raise outcome
+        greeting = read_greeting(outcome)
+        if self.node and greeting.node != self.node:
+            raise ConnectFailed(f"{self.address} is node {greeting.node!r} now, not {self.node!r}", node=self.node)
+        self.link.node = self.node = greeting.node
+        self._brain.hlc.correct(greeting.now_ms)
+        return greeting
+
+    def ask(self, request: Request) -> asyncio.Future[Outcome]:
+        """Send ``request`` with the next flush."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._ended is not None:
+            future.set_result(self._lost())
+            return future
+        self.link.enqueue(request, future)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._transport is not None:
+            self._transport.write(self.link.output())
+            if self._ticker is None:
+                self._tick()
+
+    def _tick(self) -> None:
+        """Remember the newest id; give up what was the newest an attempt ago; stop when nothing waits."""
+        self._ticker = None
+        link = self.link
+        if not link.waiting:
+            self._marks.clear()
+            link.heard = True
+            return
+        self._marks.append(link.newest)
+        if len(self._marks) > _TICKS:
+            expired = link.expire(self._marks.popleft(), self._no_answer)
+            if expired and not link.heard:
+                self._on_silence()
+            link.heard = False
+        self._ticker = self._loop.call_later(self._brain.attempt / _TICKS, self._tick)
+
+    def _no_answer(self) -> NoAnswer:
+        return NoAnswer(f"no answer within {self._brain.attempt:.3g} s", node=self.node)
+
+    def _lost(self) -> ConnectionLost:
+        reason = str(self._ended) or type(self._ended).__name__
+        error = ConnectionLost(f"{self.address}: {reason}", node=self.node or None)
+        error.__cause__ = self._ended
+        return error
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = transport  # type: ignore[assignment]  # create_connection makes full transports
+        if self._ended is not None:
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand replies to whoever waits for them."""
+        broken = self.link.receive(data)
+        if broken is not None:
+            self.end(broken)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everyone who waits."""
+        self.end(exc or ConnectionError("the node closed the connection"))
+
+    def end(self, cause: BaseException) -> None:
+        """Close, and give everyone who waits ``ConnectionLost``. Only the first call counts."""
+        if self._ended is not None:
+            return
+        self._ended = cause
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        self._brain.counters.late_replies += self.link.late
+        self.link.fail(self._lost)
+        self._on_end(self)
+
+    def __repr__(self) -> str:
+        return f"<AsyncConnection {self.address} {'ended' if self._ended else 'open'} {self.link!r}>"

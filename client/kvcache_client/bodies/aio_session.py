@@ -1,0 +1,224 @@
+"""The asyncio session: what an AsyncClient and its namespaces share.
+
+Here lives driving plans with awaits, finding the cluster and keeping up with it. Never here: what a verb does
+(``core.plans``), which the blocking session drives just as well, or the bytes (``aio_connection``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Sequence
+from typing import TypeVar
+
+from kvcache_client.bodies.aio_connection import connect
+from kvcache_client.bodies.aio_link import AsyncLink
+from kvcache_client.core import inspecting
+from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Refresh, Round, Within
+from kvcache_client.core.routing import View
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.errors import (
+    ClientClosed,
+    ConnectFailed,
+    KvCacheError,
+    NoAnswer,
+    TopologyError,
+    Unavailable,
+    WrongCluster,
+    WrongEventLoop,
+)
+from kvcache_client.protocol.verbs import Verb
+
+__all__ = ["AsyncSession"]
+
+T = TypeVar("T")
+
+_REFRESH_JITTER = 0.1
+"""Seconds over which the clients of a cluster spread their look at a new topology."""
+
+_sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()
+
+
+class AsyncSession:
+    """The connections and the knowledge that a client and its namespaces share."""
+
+    def __init__(self, seeds: Sequence[str], config: ClientConfig, around: Surroundings) -> None:
+        self.seeds = tuple(seeds)
+        self.brain = Brain(config, around)
+        self._random = around.random
+        self._links: dict[str, AsyncLink] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop in which calls may run right now; None until a topology is known, and after closing."""
+        self._owner: asyncio.AbstractEventLoop | None = None
+        self._learning: asyncio.Task[None] | None = None
+        self._closed = False
+        _sessions.add(self)
+
+    async def run(self, plan: Plan[T]) -> T:
+        """Drive ``plan`` to its end and return its result."""
+        if self._loop is not asyncio.get_running_loop():
+            await self.open()
+        links = self._links
+        try:
+            effect = plan.send(None)
+            while True:
+                if effect.__class__ is tuple:
+                    ask: Ask = effect  # type: ignore[assignment]  # the class was just compared
+                    node, request = ask
+                    link = links.get(node) or self._link(node)
+                    effect = plan.send(await link.ask(request))
+                else:
+                    effect = plan.send(await self._perform(effect))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _perform(self, effect: Effect) -> list[Outcome] | None:
+        match effect:
+            case Within():
+                return await self._within(effect.round, effect.seconds)
+            case list():
+                futures = [self._link(node).ask(request) for node, request in effect]
+                return [await future for future in futures]
+            case Pause():
+                await asyncio.sleep(effect.seconds)
+            case Refresh():
+                await self.refresh()
+        return None
+
+    async def _within(self, asks: Round, seconds: float) -> list[Outcome]:
+        futures = [self._link(node).ask(request) for node, request in asks]
+        await asyncio.wait(futures, timeout=seconds)
+        outcomes: list[Outcome] = []
+        for (node, _), future in zip(asks, futures, strict=True):
+            if not future.done():
+                future.cancel()  # a reply that still comes is dropped by its id
+                outcomes.append(NoAnswer(f"no answer within {seconds:.3g} s", node=node))
+            else:
+                outcomes.append(future.result())
+        return outcomes
+
+    def _link(self, node: str) -> AsyncLink:
+        link = self._links.get(node)
+        if link is None:
+            # A node that the newest topology no longer has: nowhere to connect to.
+            address = self.brain.require_view().addresses.get(node, "")
+            link = self._links[node] = AsyncLink(self.brain, node, address, self._heard_of_epoch)
+        return link
+
+    async def open(self) -> None:
+        """Bind to the running loop and learn the topology. Raises ``Unavailable`` that names each seed and why."""
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        running = asyncio.get_running_loop()
+        if self._owner is not None and self._owner is not running:
+            if not self._owner.is_closed():
+                raise WrongEventLoop("this AsyncClient is used from two event loops; make one for each")
+            self._forget_connections()
+        self._owner = running
+        if self.brain.view is None:
+            await self._single_flight()
+        self._loop = running
+
+    async def refresh(self) -> None:
+        """Learn the newest topology; what can't be learnt leaves the client with what it has."""
+        try:
+            await self._single_flight()
+        except (Unavailable, TopologyError):
+            self.brain.require_view()
+
+    async def _single_flight(self) -> None:
+        """However many calls find the topology too old, one of them asks."""
+        if self._learning is None or self._learning.done():
+            self._learning = asyncio.get_running_loop().create_task(self._learn(), name="kvcache topology")
+            self._learning.add_done_callback(_looked_at)
+        await asyncio.shield(self._learning)
+
+    async def _learn(self) -> None:
+        topology = None
+        if self.brain.view is not None:
+            self._loop = asyncio.get_running_loop()
+            topology = await self.run(inspecting.newest_topology(self.brain))
+        if topology is None:
+            topology = await self._ask_seeds()
+        if self.brain.knows(topology):
+            return
+        # Building a placement takes tens of milliseconds: not on the caller's event loop.
+        view = await asyncio.get_running_loop().run_in_executor(None, View, topology)
+        self.brain.adopt(view)
+        moved = [link for node, link in self._links.items() if view.addresses.get(node) != link.address]
+        for link in moved:
+            del self._links[link.node]
+            await link.close()
+
+    async def _ask_seeds(self) -> Topology:
+        reasons = []
+        for seed in sorted(self.seeds, key=lambda seed: self._random()):
+            try:
+                connection, _ = await connect(self.brain, seed)
+                try:
+                    outcome = await connection.ask([0, Verb.TOPOLOGY])
+                finally:
+                    connection.end(ConnectionError("asked all that was needed"))
+                if isinstance(outcome, KvCacheError):
+                    raise outcome
+                return inspecting.read_topology(outcome)
+            except WrongCluster:
+                raise
+            except KvCacheError as error:
+                reasons.append(str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}")
+        raise Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")
+
+    def _heard_of_epoch(self, epoch: int) -> None:
+        view = self.brain.view
+        if view is not None and epoch > view.epoch and self._owner is not None and not self._closed:
+            self._owner.call_later(self._random() * _REFRESH_JITTER, self._refresh_soon)
+
+    def _refresh_soon(self) -> None:
+        if not self._closed and (self._learning is None or self._learning.done()):
+            self._learning = asyncio.get_running_loop().create_task(self._learn_quietly(), name="kvcache topology")
+
+    async def _learn_quietly(self) -> None:
+        try:
+            await self._learn()
+        except (Unavailable, TopologyError, WrongCluster):
+            return  # nobody waits for this; the next call that needs a newer topology says what is wrong
+
+    def _forget_connections(self) -> None:
+        """Start over without closing sockets: they belong to another process or to a loop that is gone."""
+        self._links = {}
+        self._loop = self._owner = self._learning = None
+        self.brain.down.clear()
+
+    async def close(self) -> None:
+        """Close all connections; calls under way end with an error, later ones with ``ClientClosed``."""
+        self._closed = True
+        self._loop = None
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+        links, self._links = self._links, {}
+        for link in links.values():
+            await link.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"<AsyncSession {'closed' if self._closed else 'open'} {self.brain!r} links={list(self._links.values())}>"
+        )
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """Whoever asked may have been cancelled; then nobody else looks at what went wrong."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _start_over_after_fork() -> None:
+    for session in list(_sessions):
+        session._forget_connections()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over_after_fork)

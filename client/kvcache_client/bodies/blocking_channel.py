@@ -1,0 +1,180 @@
+"""One blocking connection to a node.
+
+Here lives the socket side of a ``Link`` for threads and greenlets: send, then read until the replies are there. Never here:
+which node is asked, pooling, back-off. Only plain ``socket`` calls are used, so gevent can patch them.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import Outcome
+from kvcache_client.core.link import Link, hello, read_greeting
+from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
+from kvcache_client.protocol.verbs import Request
+
+__all__ = ["Channel", "connect"]
+
+_READ_BYTES: Final = 256 * 1024
+
+_DUPLEX_BYTES: Final = 64 * 1024
+"""From this much output on, replies are read while sending: else both ends could wait for the other to read."""
+
+
+class _Slot:
+    """Waits for one reply."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    def set_result(self, result: Outcome, /) -> None:
+        self.outcome = result
+
+
+def connect(
+    brain: Brain, address: str, *, node: str = "", on_epoch: Callable[[int], None] = lambda epoch: None
+) -> Channel:
+    """Return an introduced connection. Raises ``ConnectFailed``, or the error with which the node refused the HELLO."""
+    host, _, port = address.rpartition(":")
+    limit = brain.config.connect_timeout
+    try:
+        sock = socket.create_connection((host.strip("[]"), int(port)), timeout=limit)
+    except OSError as error:
+        reason = "no connection in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise ConnectFailed(f"{address}: {reason}", node=node or None) from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    channel = Channel(brain, node, address, sock, on_epoch)
+    try:
+        channel.introduce(limit)
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+class Channel:
+    """A connection that one call at a time uses. ``broken`` says why it can't be used any more."""
+
+    __slots__ = ("_brain", "_sock", "address", "broken", "link", "node", "timeout")
+
+    def __init__(
+        self, brain: Brain, node: str, address: str, sock: socket.socket, on_epoch: Callable[[int], None]
+    ) -> None:
+        self.address = address
+        self.node = node
+        self.link = Link(node, on_epoch)
+        self.broken: BaseException | None = None
+        self.timeout = -1.0
+        self._brain = brain
+        self._sock = sock
+
+    def introduce(self, limit: float) -> None:
+        """Send HELLO and learn who is there. Raises what the node says, or ``ConnectFailed``."""
+        outcome = self.ask(hello(self._brain.config), limit)
+        if isinstance(outcome, ConnectionLost | NoAnswer):
+            raise ConnectFailed(str(outcome), node=self.node or None) from outcome
+        if isinstance(outcome, KvCacheError):
+            raise outcome
+        greeting = read_greeting(outcome)
+        if self.node and greeting.node != self.node:
+            raise ConnectFailed(f"{self.address} is node {greeting.node!r} now, not {self.node!r}", node=self.node)
+        self.link.node = self.node = greeting.node
+        self._brain.hlc.correct(greeting.now_ms)
+        self.link.on_epoch(greeting.epoch)
+
+    def ask(self, request: Request, seconds: float) -> Outcome:
+        """Send one request and return its outcome; the hot path of the blocking client."""
+        slot = _Slot()
+        number = self.link.enqueue(request, slot)
+        try:
+            if self.timeout != seconds:
+                self._set_timeout(seconds)
+            self._sock.sendall(self.link.output())
+            while slot.outcome is None:
+                self._receive(self._sock.recv(_READ_BYTES))
+        except TimeoutError:
+            self.link.give_up(number, self._no_answer(seconds))
+        except (OSError, KvCacheError) as error:
+            self._break(error)
+        return slot.outcome  # type: ignore[return-value]  # given_up and _break settle it too
+
+    def send(self, requests: Sequence[Request], deadline: float) -> list[_Slot]:
+        """Send a round's requests to this node; the slots are filled by ``collect``."""
+        slots = [_Slot() for _ in requests]
+        for request, slot in zip(requests, slots, strict=True):
+            self.link.enqueue(request, slot)
+        output = self.link.output()
+        try:
+            self._set_timeout(max(deadline - time.monotonic(), 0.001))
+            if len(output) <= _DUPLEX_BYTES:
+                self._sock.sendall(output)
+            else:
+                self._send_and_receive(output, deadline)
+        except (OSError, KvCacheError) as error:
+            self._break(error)  # also when time ran out: half a frame is on its way
+        return slots
+
+    def collect(self, slots: Sequence[_Slot], deadline: float) -> list[Outcome]:
+        """Read until all ``slots`` are filled or time is up; returns their outcomes."""
+        for slot in slots:
+            try:
+                while slot.outcome is None:
+                    self._set_timeout(max(deadline - time.monotonic(), 0.001))
+                    self._receive(self._sock.recv(_READ_BYTES))
+            except TimeoutError:
+                silence = self._no_answer(self.timeout)
+                self.link.expire(self.link.newest, lambda: silence)  # noqa: B023  # called at once
+            except (OSError, KvCacheError) as error:
+                self._break(error)
+        return [slot.outcome for slot in slots]  # type: ignore[misc]  # every way out of the loop settles them
+
+    def _send_and_receive(self, output: bytes, deadline: float) -> None:
+        view = memoryview(output)
+        while view:
+            readable, writable, _ = select.select(
+                [self._sock], [self._sock], [], max(deadline - time.monotonic(), 0.001)
+            )
+            if not readable and not writable:
+                raise TimeoutError("the node does not take the request")
+            if readable:
+                self._receive(self._sock.recv(_READ_BYTES))
+            if writable:
+                view = view[self._sock.send(view[:_DUPLEX_BYTES]) :]
+
+    def _receive(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionResetError("the node closed the connection")
+        broken = self.link.receive(data)
+        if broken is not None:
+            raise broken
+
+    def _set_timeout(self, seconds: float) -> None:
+        self.timeout = seconds
+        self._sock.settimeout(seconds)
+
+    def _no_answer(self, seconds: float) -> NoAnswer:
+        return NoAnswer(f"no answer within {seconds:.3g} s", node=self.node or None)
+
+    def _break(self, cause: BaseException) -> None:
+        self.broken = cause
+        self.close()
+        error = ConnectionLost(f"{self.address}: {cause}", node=self.node or None)
+        error.__cause__ = cause
+        self.link.fail(lambda: error)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.address} {'broken' if self.broken else 'open'} {self.link!r}>"

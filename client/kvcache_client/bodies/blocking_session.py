@@ -1,0 +1,249 @@
+"""The blocking session: what a Client and its namespaces share.
+
+Here lives driving plans with plain sockets, finding the cluster and keeping up with it. Never here: what a verb does
+(``core.plans``), which the asyncio session drives just as well, or the bytes (``blocking_channel``).
+
+Each call takes a free connection of the node from a pool and puts it back, so any number of threads or greenlets can use one
+client and none waits for another. A round is sent to all its nodes before any reply is read.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import TypeVar
+
+from kvcache_client.bodies.blocking_channel import Channel, connect
+from kvcache_client.core import inspecting
+from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.effects import Effect, Outcome, Pause, Plan, Refresh, Round, Within
+from kvcache_client.core.routing import View
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.errors import (
+    ClientClosed,
+    ConnectFailed,
+    KvCacheError,
+    NoAnswer,
+    TopologyError,
+    Unavailable,
+    WrongCluster,
+)
+from kvcache_client.protocol.verbs import Request, Verb
+
+__all__ = ["BlockingSession"]
+
+T = TypeVar("T")
+
+_sessions: weakref.WeakSet[BlockingSession] = weakref.WeakSet()
+
+
+class BlockingSession:
+    """The connections and the knowledge that a client and its namespaces share."""
+
+    def __init__(self, seeds: Sequence[str], config: ClientConfig, around: Surroundings) -> None:
+        self.seeds = tuple(seeds)
+        self.brain = Brain(config, around)
+        self._random = around.random
+        self._pools: dict[str, list[Channel]] = {}
+        self._learning = threading.Lock()
+        self._newer_epoch = False
+        self._open = False
+        self._closed = False
+        _sessions.add(self)
+
+    def run(self, plan: Plan[T]) -> T:
+        """Drive ``plan`` to its end and return its result."""
+        if not self._open or self._newer_epoch or self.brain.down:
+            self._upkeep()
+        return self._drive(plan)
+
+    def _drive(self, plan: Plan[T]) -> T:
+        try:
+            effect = plan.send(None)
+            while True:
+                if effect.__class__ is tuple:
+                    effect = plan.send(self._ask(effect[0], effect[1]))  # type: ignore[arg-type,misc]
+                else:
+                    effect = plan.send(self._perform(effect))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _ask(self, node: str, request: Request) -> Outcome:
+        try:
+            channel = self._pools[node].pop()
+        except (KeyError, IndexError):
+            try:
+                channel = self._connect(node)
+            except KvCacheError as error:
+                return error
+        outcome = channel.ask(request, self.brain.attempt)
+        self._put_back(channel, outcome)
+        return outcome
+
+    def _put_back(self, channel: Channel, outcome: Outcome) -> None:
+        if outcome.__class__ is NoAnswer:
+            self.brain.health.failed(channel.node, outcome)
+        if channel.broken is None and not self._closed:
+            self._pools.setdefault(channel.node, []).append(channel)
+        else:
+            # The others of this pool were made before the node went away: they are as dead, and would each fail a call.
+            for stale in [channel, *self._pools.pop(channel.node, [])]:
+                stale.close()
+
+    def _connect(self, node: str) -> Channel:
+        address = self.brain.require_view().addresses.get(node, ":0")
+        try:
+            channel = connect(self.brain, address, node=node, on_epoch=self._heard_of_epoch)
+        except KvCacheError as error:
+            self.brain.health.failed(node, error)
+            raise
+        self.brain.health.answered(node)
+        return channel
+
+    def _perform(self, effect: Effect) -> list[Outcome] | None:
+        match effect:
+            case Within():
+                return self._round(effect.round, effect.seconds)
+            case list():
+                return self._round(effect, self.brain.attempt)
+            case Pause():
+                time.sleep(effect.seconds)
+            case Refresh():
+                self.refresh()
+        return None
+
+    def _round(self, asks: Round, seconds: float) -> list[Outcome]:
+        """Send to every node, then read from every node."""
+        deadline = time.monotonic() + seconds
+        places: dict[str, list[int]] = {}
+        for place, (node, _) in enumerate(asks):
+            places.setdefault(node, []).append(place)
+        outcomes: list[Outcome | None] = [None] * len(asks)
+        sent = []
+        for node, wanted in places.items():
+            try:
+                channel = self._take(node)
+            except KvCacheError as error:
+                for place in wanted:
+                    outcomes[place] = error
+                continue
+            sent.append((channel, wanted, channel.send([asks[place][1] for place in wanted], deadline)))
+        for channel, wanted, slots in sent:
+            answers = channel.collect(slots, deadline)
+            for place, answer in zip(wanted, answers, strict=True):
+                outcomes[place] = answer
+            self._put_back(channel, answers[-1])
+        return outcomes  # type: ignore[return-value]  # every place was filled above
+
+    def _take(self, node: str) -> Channel:
+        try:
+            return self._pools[node].pop()
+        except (KeyError, IndexError):
+            return self._connect(node)
+
+    def _upkeep(self) -> None:
+        """What the asyncio client does in the background is done here, before a call, by one caller at a time."""
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if not self._open:
+            self.open()
+        for node in self.brain.health.due():
+            for channel in self._pools.pop(node, []):
+                channel.close()
+            try:
+                self._pools.setdefault(node, []).append(self._connect(node))
+            except KvCacheError:
+                continue  # noted by _connect; the next try is scheduled
+        if self._newer_epoch:
+            self._newer_epoch = False
+            self.refresh()
+
+    def open(self) -> None:
+        """Learn the topology. Raises ``Unavailable`` that names each seed and why."""
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        with self._learning:
+            if self.brain.view is None:
+                self._adopt(self._ask_seeds())
+            self._open = True
+
+    def refresh(self) -> None:
+        """Learn the newest topology; what can't be learnt leaves the client with what it has."""
+        before = self.brain.view
+        with self._learning:
+            if self.brain.view is not before:
+                return  # another thread has just learnt it
+            try:
+                topology = self._drive(inspecting.newest_topology(self.brain)) or self._ask_seeds()
+                self._adopt(topology)
+            except (Unavailable, TopologyError):
+                self.brain.require_view()
+
+    def _adopt(self, topology: Topology) -> None:
+        if self.brain.knows(topology):
+            return
+        old = self.brain.view
+        view = View(topology)
+        self.brain.adopt(view)
+        for node, address in (old.addresses if old else {}).items():
+            if view.addresses.get(node) != address:
+                for channel in self._pools.pop(node, []):
+                    channel.close()
+
+    def _ask_seeds(self) -> Topology:
+        reasons = []
+        for seed in sorted(self.seeds, key=lambda seed: self._random()):
+            try:
+                channel = connect(self.brain, seed)
+                try:
+                    outcome = channel.ask([0, Verb.TOPOLOGY], self.brain.config.connect_timeout)
+                finally:
+                    channel.close()
+                if isinstance(outcome, KvCacheError):
+                    raise outcome
+                return inspecting.read_topology(outcome)
+            except WrongCluster:
+                raise
+            except KvCacheError as error:
+                reasons.append(str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}")
+        raise Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")
+
+    def _heard_of_epoch(self, epoch: int) -> None:
+        view = self.brain.view
+        if view is not None and epoch > view.epoch:
+            self._newer_epoch = True
+
+    def _start_over(self) -> None:
+        """Let go of another process's connections: our copies of its sockets are closed, its own stay open."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            for channel in pool:
+                channel.close()
+        self._learning = threading.Lock()  # the parent's may have been held at the fork
+        self.brain.down.clear()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        self._open = False
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            for channel in pool:
+                channel.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._open else "new"
+        return f"<BlockingSession {state} {self.brain!r} free={ {n: len(p) for n, p in self._pools.items()} }>"
+
+
+def _start_over_after_fork() -> None:
+    for session in list(_sessions):
+        session._start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over_after_fork)

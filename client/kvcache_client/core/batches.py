@@ -1,0 +1,160 @@
+"""Many keys in one call: a few frames to each node, and the careful path for whatever they did not settle.
+
+Here lives the splitting of batches and the joining of their outcomes. Never here: fail-over itself (``reading``,
+``writing``), which a failed key goes through like any single call, all failed keys side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import Outcome, Plan
+from kvcache_client.core.reading import read
+from kvcache_client.core.results import BatchResult
+from kvcache_client.core.routing import View
+from kvcache_client.core.together import together
+from kvcache_client.core.writing import Written, write_carefully
+from kvcache_client.protocol.codec import Key
+from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
+from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
+from kvcache_client.protocol.record import version_of
+from kvcache_client.protocol.verbs import Request, Status, Verb
+
+__all__ = ["names_of", "read_many", "write_many"]
+
+T = TypeVar("T")
+
+_FRAME_BYTES: Final = 256 * 1024
+"""A PUT_MANY frame is closed once it holds this much; with one more record it still fits every node's limit."""
+
+_MISS: Final = object()
+
+
+def names_of(encode: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
+    """Return {key as the caller wrote it: key as bytes}. Raises before anything is sent."""
+    if isinstance(keys, str | bytes):
+        raise InvalidKey(f"a batch takes several keys, this is a single one: {keys!r:.80}")
+    names: dict[Key, bytes] = {}
+    for key in keys:
+        names[key] = encode(key)
+        if len(names) > KEYS_PER_BATCH:
+            raise BatchTooLarge(f"over {KEYS_PER_BATCH} keys in one batch", detail=KEYS_PER_BATCH)
+    return names
+
+
+def read_many(
+    brain: Brain, encode: Callable[[Key], bytes], keys: Iterable[Key], finish: Callable[[bytes], T]
+) -> Plan[BatchResult[T]]:
+    """Return the live records of ``keys``, each passed through ``finish``."""
+    names = names_of(encode, keys)
+    view = brain.view or brain.require_view()
+    found: dict[Key, T] = {}
+    missing: list[Key] = []
+    careful: list[Key] = []
+    frames = [] if brain.down else _read_frames(view, names)
+    outcomes = (
+        (yield [(node, [0, Verb.GET_MANY, *(names[key] for key in part)]) for node, part in frames]) if frames else []
+    )
+    if brain.down and not frames:
+        careful = list(names)
+    failed: dict[Key, KvCacheError] = {}
+    for (_, part), outcome in zip(frames, outcomes, strict=True):
+        fields = _fields(outcome, len(part))
+        if fields is None:
+            careful += part
+            continue
+        for key, field in zip(part, fields, strict=True):
+            if field.__class__ is bytes:
+                _keep(found, failed, key, field, finish)
+            elif field is None:
+                missing.append(key)
+            else:
+                careful.append(key)
+    if careful:
+        answers = yield from together(read(brain, encode, key, bytes, _MISS) for key in careful)
+        for key, answer in zip(careful, answers, strict=True):
+            if answer is _MISS:
+                missing.append(key)
+            elif isinstance(answer, KvCacheError):
+                failed[key] = answer
+            else:
+                _keep(found, failed, key, answer, finish)  # type: ignore[arg-type]  # bytes: neither of the above
+    return BatchResult(found, frozenset(missing), failed)
+
+
+def _keep(
+    found: dict[Key, T],
+    failed: dict[Key, KvCacheError],
+    key: Key,
+    record: bytes,
+    finish: Callable[[bytes], T],
+) -> None:
+    try:
+        found[key] = finish(record)
+    except KvCacheError as error:  # one value that can't be decoded must not cost the others
+        failed[key] = error
+
+
+def _fields(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
+    """Return a batch reply's field for each key, or None if the frame as a whole was not answered."""
+    if outcome.__class__ is not tuple or outcome[1] != Status.OK or len(outcome) != count + 2:
+        return None
+    return outcome[2:]
+
+
+def _read_frames(view: View, names: Mapping[Key, bytes]) -> list[tuple[str, list[Key]]]:
+    by_node: dict[str, list[Key]] = {}
+    owners, partition = view.owners, view.partition
+    for key, name in names.items():
+        by_node.setdefault(owners[partition(name)][0], []).append(key)
+    return [
+        (node, keys[start : start + KEYS_PER_FRAME])
+        for node, keys in by_node.items()
+        for start in range(0, len(keys), KEYS_PER_FRAME)
+    ]
+
+
+def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes, Written | KvCacheError]]:
+    """Put every record on all owners of its key; returns what became of each."""
+    view = brain.view or brain.require_view()
+    frames = [] if brain.down else _write_frames(view, records)
+    outcomes = (yield [(node, request) for node, request, _ in frames]) if frames else []
+    acked: dict[bytes, int] = dict.fromkeys(records, 0)
+    existed: set[bytes] = set()
+    for (_, _, part), outcome in zip(frames, outcomes, strict=True):
+        for name, status in zip(part, _fields(outcome, len(part)) or (), strict=False):
+            acked[name] += status <= Status.MISS
+            if status == Status.OK:
+                existed.add(name)
+    results: dict[bytes, Written | KvCacheError] = {}
+    careful: list[bytes] = []
+    for name, count in acked.items():
+        if count == len(view.owners[view.partition(name)]):
+            results[name] = Written(version_of(records[name]), name in existed)
+        else:
+            careful.append(name)
+    if careful:
+        answers = yield from together(write_carefully(brain, name, records[name]) for name in careful)
+        results.update(zip(careful, answers, strict=True))
+    return results
+
+
+def _write_frames(view: View, records: Mapping[bytes, bytes]) -> list[tuple[str, Request, list[bytes]]]:
+    """Return (node, PUT_MANY request, its keys) for every frame of the batch."""
+    frames: list[tuple[str, Request, list[bytes]]] = []
+    open_frames: dict[str, tuple[Request, list[bytes]]] = {}
+    sizes: dict[str, int] = {}
+    for name, record in records.items():
+        for node in view.owners[view.partition(name)]:
+            size = sizes.get(node, 0)
+            if node not in open_frames or size >= _FRAME_BYTES or len(open_frames[node][1]) >= KEYS_PER_FRAME:
+                open_frames[node] = ([0, Verb.PUT_MANY, view.epoch], [])
+                frames.append((node, *open_frames[node]))
+                size = 0
+            request, part = open_frames[node]
+            request += (name, record)
+            part.append(name)
+            sizes[node] = size + len(name) + len(record)
+    return frames

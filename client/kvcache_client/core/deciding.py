@@ -1,0 +1,87 @@
+"""Operations that depend on what is there: cas, add, replace, incr, touch.
+
+Here lives how one owner decides and the others get the result. Never here: plain writes, which need no decision.
+
+The first owner that can be reached decides, atomically for the key, and gives the outcome a version; the resulting record
+(never the operation) is then copied to the other owners, so copies can't diverge and may arrive in any order. Once such a
+request has left, silence means ``InDoubt``: it is never sent again by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import REFRESH, Pause, Plan
+from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, why_unavailable
+from kvcache_client.core.routing import View
+from kvcache_client.core.writing import copy
+from kvcache_client.protocol.errors import ConnectFailed, KvCacheError
+from kvcache_client.protocol.record import make_record, restamp
+from kvcache_client.protocol.verbs import Message, Request, Status, Verb
+
+__all__ = ["increment", "swap", "touch"]
+
+
+def swap(
+    brain: Brain, name: bytes, condition: int, flags: int, payload: bytes, expiry_ms: int
+) -> Plan[tuple[bool, int]]:
+    """Write if ``condition`` holds (``verbs.ABSENT``, ``PRESENT`` or a version).
+
+    Returns (applied, version): the version now there, 0 if the key is absent.
+    """
+    record = make_record(0, expiry_ms, flags, payload)  # the decider stamps it
+    decider, reply = yield from _decide(brain, name, lambda view: [0, Verb.SWAP, view.epoch, name, condition, record])
+    version: int = reply[2]
+    if reply[1] == Status.MISMATCH:
+        return False, version
+    yield from copy(brain, name, restamp(record, version), decider)
+    return True, version
+
+
+def increment(brain: Brain, name: bytes, delta: int, initial: int | None, expiry_ms: int) -> Plan[bytes | None]:
+    """Add ``delta`` to an integer and return its record; None if it is absent and ``initial`` is None."""
+    return (
+        yield from _decide_record(brain, name, lambda view: [0, Verb.INCR, view.epoch, name, delta, initial, expiry_ms])
+    )
+
+
+def touch(brain: Brain, name: bytes, expiry_ms: int) -> Plan[bytes | None]:
+    """Give the live record another expiry and return it; None if it is absent."""
+    return (yield from _decide_record(brain, name, lambda view: [0, Verb.TOUCH, view.epoch, name, expiry_ms]))
+
+
+def _decide_record(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Plan[bytes | None]:
+    decider, reply = yield from _decide(brain, name, request)
+    if reply[1] == Status.MISS:
+        return None
+    record: bytes = reply[2]
+    yield from copy(brain, name, record, decider)
+    return record
+
+
+def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Plan[tuple[str, Message]]:
+    """Have the first reachable owner decide; returns it and its reply."""
+    deadline = brain.clock() + brain.config.timeout
+    while True:
+        view = brain.require_view()
+        partition = view.partition(name)
+        failures: dict[str, KvCacheError] = {}
+        for node in view.owners[partition]:
+            if node in brain.down:
+                continue
+            outcome = yield node, request(view)
+            error = as_error(outcome, node)
+            if error is None:
+                return node, outcome
+            failures[node] = error
+            if isinstance(error, REROUTE):
+                break
+            if not isinstance(error, ConnectFailed):
+                raise error
+        else:
+            raise why_unavailable(brain, view, partition, failures)
+        if brain.clock() >= deadline:
+            raise why_unavailable(brain, view, partition, failures)
+        yield REFRESH
+        yield Pause(REROUTE_PAUSE)

@@ -1,0 +1,72 @@
+"""Health: which nodes this client cannot reach, and when to try each again.
+
+Here lives what the data path taught about nodes. Never here: sockets or timers; bodies report, plans read ``down``.
+
+A node is down for this client from its first failed connection, or its first silence of a whole attempt, until it has
+answered again: pings by somebody else prove nothing about our own path to it (Huang et al., "Gray Failure", HotOS'17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvcache_client.core.retry import Backoff
+from kvcache_client.protocol.errors import KvCacheError
+
+__all__ = ["Down", "Health"]
+
+
+@dataclass(slots=True)
+class Down:
+    """Why and since when (monotonic seconds) a node is avoided, and when it is tried next."""
+
+    reason: KvCacheError
+    since: float
+    failures: int
+    retry_at: float
+
+
+class Health:
+    """The nodes that are avoided. ``down`` is empty in good times, so plans pay one truth test for it."""
+
+    __slots__ = ("_backoff", "_clock", "_random", "down")
+
+    def __init__(self, clock: Callable[[], float], random: Callable[[], float], backoff: Backoff) -> None:
+        self._clock = clock
+        self._random = random
+        self._backoff = backoff
+        self.down: dict[str, Down] = {}
+
+    def failed(self, node: str, reason: KvCacheError) -> float:
+        """Note a failure and return the seconds to wait before the next try."""
+        now = self._clock()
+        entry = self.down.get(node)
+        if entry is None:
+            entry = self.down[node] = Down(reason, now, 0, now)
+        entry.reason = reason
+        entry.failures += 1
+        delay = self._backoff.delay(entry.failures, self._random)
+        entry.retry_at = now + delay
+        return delay
+
+    def answered(self, node: str) -> None:
+        """The node has answered: it is used again from now on."""
+        self.down.pop(node, None)
+
+    def due(self) -> list[str]:
+        """Return the nodes that may be tried again now. Each is handed out once per wait, so callers don't pile up."""
+        now = self._clock()
+        due = [node for node, entry in self.down.items() if entry.retry_at <= now]
+        for node in due:
+            entry = self.down[node]
+            entry.retry_at = now + self._backoff.delay(entry.failures, self._random)
+        return due
+
+    def forget(self, members: set[str]) -> None:
+        """Keep only what concerns ``members``."""
+        for node in [node for node in self.down if node not in members]:
+            del self.down[node]
+
+    def __repr__(self) -> str:
+        return f"<Health down={{{', '.join(f'{node}: {entry.reason}' for node, entry in self.down.items())}}}>"

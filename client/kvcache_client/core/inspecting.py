@@ -1,0 +1,106 @@
+"""Looking at the cluster: its topology, its nodes' counters, the copies of one key.
+
+Here live the plans that change nothing and promise nothing about the data path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import REFRESH, Outcome, Plan
+from kvcache_client.core.link import error_of
+from kvcache_client.core.reading import as_error
+from kvcache_client.core.results import CopyReport, Explanation
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.codec import Key
+from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
+from kvcache_client.protocol.record import NEVER, expiry_of, is_tombstone, version_of
+from kvcache_client.protocol.verbs import Message, Status, Verb
+
+__all__ = ["explain", "newest_topology", "node_statistics", "read_topology", "topology"]
+
+
+def read_topology(reply: Message) -> Topology:
+    """Return the document in a reply to TOPOLOGY. Raises the error that it carries, or ``TopologyError``."""
+    error = error_of(reply)
+    if error is not None:
+        raise error
+    if len(reply) < 4 or not isinstance(reply[3], bytes):
+        raise MalformedFrame(f"not a reply to TOPOLOGY: {reply!r:.100}")
+    return Topology.from_json(reply[3])
+
+
+def newest_topology(brain: Brain) -> Plan[Topology | None]:
+    """Ask the known members for their document and return the newest, or None if none answered."""
+    view = brain.require_view()
+    nodes = [node for node in view.addresses if node not in brain.down]
+    brain.counters.refreshes += 1
+    # Three are enough to outvote one that lags; asking all of a large cluster would make a herd of every change.
+    start = int(brain.clock() * 1000) % max(len(nodes), 1)
+    chosen = [*nodes[start:], *nodes[:start]][:3]
+    if not chosen:
+        return None
+    outcomes = yield [(node, [0, Verb.TOPOLOGY]) for node in chosen]
+    documents = [document for document in map(_document, outcomes) if document is not None]
+    return max(documents, key=lambda document: document.epoch, default=None)
+
+
+def _document(outcome: Outcome) -> Topology | None:
+    try:
+        return None if isinstance(outcome, KvCacheError) else read_topology(outcome)
+    except KvCacheError:
+        return None  # another node may do better; what is wrong with this one shows when it is asked for data
+
+
+def topology(brain: Brain) -> Plan[Topology]:
+    """Return the newest topology that can be learnt."""
+    yield REFRESH
+    return brain.require_view().topology
+
+
+def node_statistics(brain: Brain) -> Plan[dict[str, dict[str, Any] | KvCacheError]]:
+    """Return each member's counters, or why it did not tell."""
+    nodes = list(brain.require_view().addresses)
+    outcomes = yield [(node, [0, Verb.STATS]) for node in nodes]
+    return {node: _statistics(outcome, node) for node, outcome in zip(nodes, outcomes, strict=True)}
+
+
+def _statistics(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
+    error = as_error(outcome, node)
+    if error is not None:
+        return error
+    document: dict[str, Any] = json.loads(outcome[2])  # type: ignore[index]  # as_error let only messages through
+    return document
+
+
+def explain(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[Explanation]:
+    """Return where the key lives and what each place holds, the first two stand-ins included."""
+    name = encode(key)
+    view = brain.require_view()
+    partition = view.partition(name)
+    owners = view.owners[partition]
+    nodes = [*owners, *islice(view.stand_ins(partition), 2)]
+    down = {node: f"down: {entry.reason}" for node, entry in brain.down.items()}
+    outcomes = yield [(node, [0, Verb.PEEK, name]) for node in nodes]
+    reports = []
+    for index, (node, outcome) in enumerate(zip(nodes, outcomes, strict=True)):
+        role = "primary" if index == 0 else "owner" if index < len(owners) else "stand-in"
+        state = down.get(node, "up")
+        reports.append(_report(CopyReport(node, view.addresses.get(node, "?"), role, state), outcome))
+    return Explanation(name, partition, view.epoch, tuple(reports))
+
+
+def _report(blank: CopyReport, outcome: Outcome) -> CopyReport:
+    where = (blank.node, blank.address, blank.role, blank.state)
+    error = as_error(outcome, blank.node)
+    if error is not None:
+        return CopyReport(*where, error=f"{type(error).__name__}: {error}")
+    if outcome[1] == Status.MISS:  # type: ignore[index]
+        return blank
+    record: bytes = outcome[2]  # type: ignore[index]
+    expiry = expiry_of(record)
+    return CopyReport(*where, version_of(record), None if expiry == NEVER else expiry, is_tombstone(record))

@@ -1,0 +1,174 @@
+"""Link: the conversation with one node, without the socket.
+
+Here lives which request a reply belongs to, and the introduction. Never here: connecting, timers, back-off.
+
+Every request carries an id of its own and every reply repeats it, so answers may come in any order, and a reply whose
+caller was cancelled or gave up finds nobody and is dropped: it can't reach another caller. ::
+
+    plan --ask--> enqueue --output()--> socket ... node ... socket --receive()--> waiter.set_result --> plan
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgpack
+
+from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.effects import Outcome
+from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, VersionMismatch, error_from_wire
+from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader
+from kvcache_client.protocol.verbs import PROTOCOL_VERSION, PUSH_ID, Message, Push, Request, Status, Verb
+
+__all__ = ["Greeting", "Link", "Waiter", "error_of", "hello", "read_greeting"]
+
+_ID_MASK: Final = 0xFFFFFFFF
+
+
+class Waiter(Protocol):
+    """Who waits for a reply; asyncio's Future is one."""
+
+    def done(self) -> bool:
+        """Say whether nobody waits any more."""
+
+    def set_result(self, result: Any, /) -> object:
+        """Take the outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a node says of itself in its reply to HELLO."""
+
+    protocol: int
+    cluster: str
+    node: str
+    epoch: int
+    now_ms: int
+    value_limit: int
+
+
+def hello(config: ClientConfig) -> Request:
+    """Return the request that introduces a connection."""
+    return [0, Verb.HELLO, PROTOCOL_VERSION, config.cluster, int(config.role), b"", config.name]
+
+
+def read_greeting(reply: Message) -> Greeting:
+    """Return what a reply to HELLO says. Raises the error that it carries."""
+    error = error_of(reply)
+    if error is not None:
+        raise error
+    fields = reply[2:8]
+    kinds = (int, str, str, int, int, int)
+    if len(fields) != len(kinds) or not all(isinstance(f, k) for f, k in zip(fields, kinds, strict=True)):
+        raise MalformedFrame(f"not a reply to HELLO: {reply!r:.100}")
+    greeting = Greeting(*fields)
+    if greeting.protocol != PROTOCOL_VERSION:
+        raise VersionMismatch(f"the node speaks protocol {greeting.protocol}, this client {PROTOCOL_VERSION}")
+    return greeting
+
+
+def error_of(reply: Message, node: str | None = None) -> KvCacheError | None:
+    """Return the error that a reply carries, or None if its status is no error."""
+    if len(reply) < 2 or reply[1].__class__ is not int:
+        return MalformedFrame(f"not a reply: {reply!r:.100}", node=node)
+    status = reply[1]
+    if status <= Status.MISMATCH:
+        return None
+    message = reply[2] if len(reply) > 2 and isinstance(reply[2], str) else ""
+    return error_from_wire(status, message, node=node, detail=reply[3] if len(reply) > 3 else None)
+
+
+class Link:
+    """Requests out, replies in, each to whoever asked."""
+
+    __slots__ = ("_id", "_packer", "_pending", "_reader", "heard", "late", "node", "on_epoch")
+
+    def __init__(self, node: str, on_epoch: Callable[[int], None]) -> None:
+        self.node = node
+        self.on_epoch = on_epoch
+        self.heard = False
+        """Set by every arrival; whoever watches for silence clears it."""
+        self.late = 0
+        self._id = 0
+        self._pending: dict[int, Waiter] = {}
+        self._packer = msgpack.Packer(autoreset=False)
+        self._reader = FrameReader(CLIENT_FRAME_LIMIT)
+
+    def enqueue(self, request: Request, waiter: Waiter) -> int:
+        """Take a request whose reply goes to ``waiter``; it leaves with the next ``output``. Returns its id."""
+        self._id = request[0] = number = (self._id & _ID_MASK) + 1
+        self._pending[number] = waiter
+        self._packer.pack(request)
+        return number
+
+    def output(self) -> bytes:
+        """Return all that was enqueued since the last call."""
+        data: bytes = self._packer.bytes()
+        self._packer.reset()
+        return data
+
+    def receive(self, data: bytes) -> KvCacheError | None:
+        """Hand replies to their waiters. Returns what broke the conversation, if anything did; then it must be closed."""
+        self.heard = True
+        reader = self._reader
+        pending = self._pending
+        try:
+            for message in reader.feed(data):
+                waiter = pending.pop(message[0], None)
+                if waiter is None:
+                    self._unexpected(message)
+                elif not waiter.done():
+                    waiter.set_result(message)
+                else:
+                    self.late += 1
+        except (TypeError, IndexError):
+            return MalformedFrame("a message that is not an array with an id", node=self.node)
+        return reader.broken
+
+    def _unexpected(self, message: Message) -> None:
+        if message[0] == PUSH_ID and len(message) > 2 and message[1] == Push.EPOCH and isinstance(message[2], int):
+            self.on_epoch(message[2])
+        else:
+            self.late += 1
+
+    @property
+    def newest(self) -> int:
+        """The id of the request enqueued last."""
+        return self._id
+
+    @property
+    def waiting(self) -> int:
+        """How many requests have no reply yet."""
+        return len(self._pending)
+
+    def give_up(self, number: int, outcome: Outcome) -> None:
+        """Give ``outcome`` to the request ``number`` if it still waits."""
+        waiter = self._pending.pop(number, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(outcome)
+
+    def expire(self, newest: int, outcome: Callable[[], KvCacheError]) -> int:
+        """Give up every request up to the id ``newest``; returns how many still had somebody waiting."""
+        stale = []
+        for number in self._pending:  # in the order of asking
+            # Ids wrap at 2^32: "up to" is a distance, not a comparison (RFC 1982).
+            if (newest - number) & _ID_MASK >= 1 << 31:
+                break
+            stale.append(number)
+        waiters = [self._pending.pop(number) for number in stale]
+        abandoned = [waiter for waiter in waiters if not waiter.done()]
+        for waiter in abandoned:
+            waiter.set_result(outcome())
+        return len(abandoned)
+
+    def fail(self, outcome: Callable[[], KvCacheError]) -> None:
+        """Give up everything: the connection is gone."""
+        pending, self._pending = self._pending, {}
+        for waiter in pending.values():
+            if not waiter.done():
+                waiter.set_result(outcome())
+
+    def __repr__(self) -> str:
+        return f"<Link {self.node} waiting={self.waiting} late={self.late}>"

@@ -1,0 +1,242 @@
+"""The verbs: one plan each, written once for both clients.
+
+Here lives what every public call does, from the caller's objects to requests and back. Never here: how nodes are reached
+(the bodies), fail-over (``reading``, ``writing``, ``deciding``). The path of one ``await cache.get("user:1")``::
+
+    AsyncClient.get -> plans.get -> encode_key -> View.partition -> yield (node, [0, GET, key])
+        -> AsyncLink.ask -> Link.enqueue ... one write per node and loop turn ... node ...
+        -> Link.receive -> Future -> plans.get goes on -> decode_record -> the caller's value
+
+Every plan takes the brain first and ``encode`` second: what turns the caller's key into bytes, a namespace's prefix included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
+
+from kvcache_client.core.batches import names_of, read_many, write_many
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.deciding import increment, swap, touch
+from kvcache_client.core.effects import Plan
+from kvcache_client.core.reading import fetch, read
+from kvcache_client.core.results import BatchResult, Entry
+from kvcache_client.core.writing import Written, write
+from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN, Key, Value, decode_record, encode_value
+from kvcache_client.protocol.errors import (
+    InvalidOption,
+    InvalidTtl,
+    KeyNotFound,
+    KvCacheError,
+    UnsupportedValue,
+    ValueTooLarge,
+)
+from kvcache_client.protocol.limits import TTL_SECONDS
+from kvcache_client.protocol.record import (
+    NEVER,
+    TOMBSTONE_MS,
+    expiry_of,
+    make_record,
+    payload_of,
+    tombstone,
+    version_of,
+)
+from kvcache_client.protocol.verbs import ABSENT, PRESENT
+
+__all__ = [
+    "Encode",
+    "Ttl",
+    "add",
+    "cas",
+    "decr",
+    "delete",
+    "delete_many",
+    "exists",
+    "expiry_in",
+    "fetch",
+    "get",
+    "get_entry",
+    "get_many",
+    "incr",
+    "replace",
+    "set_many",
+    "set_value",
+    "store",
+    "store_if",
+    "touch_key",
+]
+
+D = TypeVar("D")
+
+Ttl: TypeAlias = float | timedelta | None
+"""Seconds to live, or a timedelta; None lives until it is evicted."""
+
+Encode: TypeAlias = Callable[[Key], bytes]
+
+
+def expiry_in(brain: Brain, ttl: Ttl) -> int:
+    """Return the expiry, in ms since 1970 of the cluster's time, of something that lives for ``ttl``."""
+    if ttl is None:
+        return NEVER
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidTtl(f"ttl={ttl!r:.80}: must be seconds or a timedelta, not {type(ttl).__name__}")
+    if not 0 < seconds <= TTL_SECONDS:  # also false for NaN and infinity
+        raise InvalidTtl(f"ttl={ttl!r}: must be over 0 and at most {TTL_SECONDS} seconds (ten years)")
+    return brain.hlc.now_ms() + max(1, math.ceil(seconds * 1000))
+
+
+def _fitting(brain: Brain, payload: bytes, key: Key) -> bytes:
+    limit = brain.config.value_limit
+    if len(payload) > limit:
+        raise ValueTooLarge(f"the value of {key!r:.80} has {len(payload)} bytes, the limit is {limit}", detail=limit)
+    return payload
+
+
+def get(brain: Brain, encode: Encode, key: Key, default: D) -> Plan[Value | D]:
+    """Return the value, or ``default``."""
+    return read(brain, encode, key, decode_record, default)
+
+
+def get_entry(brain: Brain, encode: Encode, key: Key) -> Plan[Entry | None]:
+    """Return value, version and time left, or None."""
+
+    def finish(record: bytes) -> Entry:
+        expiry = expiry_of(record)
+        ttl = None if expiry == NEVER else max(0.0, (expiry - brain.hlc.now_ms()) / 1000)
+        return Entry(decode_record(record), version_of(record), ttl)
+
+    return read(brain, encode, key, finish, None)
+
+
+def exists(brain: Brain, encode: Encode, key: Key) -> Plan[bool]:
+    """Say whether the key has a live value."""
+    return read(brain, encode, key, lambda record: True, False)
+
+
+def store(brain: Brain, encode: Encode, key: Key, flags: int, payload: bytes, expiry_ms: int) -> Plan[int]:
+    """Write a payload that is already encoded; returns its version."""
+    name = encode(key)
+    record = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
+    written = yield from write(brain, name, record)
+    return written.version
+
+
+def set_value(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl) -> Plan[int]:
+    """Write a value; returns its version."""
+    flags, payload = encode_value(value)
+    return store(brain, encode, key, flags, payload, expiry_in(brain, ttl))
+
+
+def delete(brain: Brain, encode: Encode, key: Key) -> Plan[bool]:
+    """Delete the key; returns whether there was something to delete."""
+    name = encode(key)
+    written = yield from write(brain, name, tombstone(brain.hlc.stamp(), brain.hlc.now_ms() + TOMBSTONE_MS))
+    return written.existed
+
+
+def store_if(
+    brain: Brain, encode: Encode, key: Key, condition: int, flags: int, payload: bytes, expiry_ms: int
+) -> Plan[tuple[bool, int]]:
+    """Write an encoded payload if ``condition`` holds; returns (applied, version now there or 0)."""
+    return swap(brain, encode(key), condition, flags, _fitting(brain, payload, key), expiry_ms)
+
+
+def _set_if(brain: Brain, encode: Encode, key: Key, condition: int, value: Value, ttl: Ttl) -> Plan[bool]:
+    flags, payload = encode_value(value)
+    applied, _ = yield from store_if(brain, encode, key, condition, flags, payload, expiry_in(brain, ttl))
+    return applied
+
+
+def cas(brain: Brain, encode: Encode, key: Key, value: Value, version: int, ttl: Ttl) -> Plan[bool]:
+    """Write if the key still has ``version``."""
+    if isinstance(version, bool) or not isinstance(version, int) or version <= PRESENT or version >= 1 << 64:
+        raise InvalidOption(f"version={version!r:.40}: must be the version of an Entry")
+    return _set_if(brain, encode, key, version, value, ttl)
+
+
+def add(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
+    """Write if the key is absent."""
+    return _set_if(brain, encode, key, ABSENT, value, ttl)
+
+
+def replace(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
+    """Write if the key is there."""
+    return _set_if(brain, encode, key, PRESENT, value, ttl)
+
+
+def touch_key(brain: Brain, encode: Encode, key: Key, ttl: Ttl) -> Plan[bool]:
+    """Give the key another time to live; returns whether it is there."""
+    record = yield from touch(brain, encode(key), expiry_in(brain, ttl))
+    return record is not None
+
+
+def incr(brain: Brain, encode: Encode, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
+    """Add ``by`` and return the new number."""
+    name = encode(key)
+    for option, number in (("by", by), ("initial", initial)):
+        if number is None and option == "initial":
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or not INT64_MIN <= number <= INT64_MAX:
+            raise InvalidOption(f"{option}={number!r:.40}: must be an integer of at most 64 bits")
+    record = yield from increment(brain, name, by, initial, expiry_in(brain, ttl))
+    if record is None:
+        raise KeyNotFound(f"{key!r:.80} does not exist and no initial value was given")
+    return int(payload_of(record))
+
+
+def decr(brain: Brain, encode: Encode, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
+    """Subtract ``by`` and return the new number."""
+    if isinstance(by, bool) or not isinstance(by, int) or not -INT64_MAX <= by <= INT64_MAX:
+        raise InvalidOption(f"by={by!r:.40}: must be an integer whose negative fits 64 bits")
+    return incr(brain, encode, key, -by, initial, ttl)
+
+
+def get_many(brain: Brain, encode: Encode, keys: Iterable[Key]) -> Plan[BatchResult[Value]]:
+    """Return the values of many keys."""
+    return read_many(brain, encode, keys, decode_record)
+
+
+def set_many(brain: Brain, encode: Encode, values: Mapping[Key, Value], ttl: Ttl) -> Plan[BatchResult[int]]:
+    """Write many values under one time to live; the result holds their versions."""
+    if not isinstance(values, Mapping):
+        raise UnsupportedValue(f"set_many takes a mapping of keys to values, not {type(values).__name__}")
+    names = names_of(encode, values)
+    expiry_ms = expiry_in(brain, ttl)
+    records = {}
+    for key, name in names.items():
+        flags, payload = encode_value(values[key])
+        records[name] = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
+    written = yield from write_many(brain, records)
+    return _batch(names, written, lambda done: done.version)
+
+
+def delete_many(brain: Brain, encode: Encode, keys: Iterable[Key]) -> Plan[BatchResult[bool]]:
+    """Delete many keys; those that were not there are ``missing``."""
+    names = names_of(encode, keys)
+    forget_ms = brain.hlc.now_ms() + TOMBSTONE_MS
+    records = {name: tombstone(brain.hlc.stamp(), forget_ms) for name in names.values()}
+    written = yield from write_many(brain, records)
+    return _batch(names, written, lambda done: True if done.existed else None)
+
+
+def _batch(
+    names: Mapping[Key, bytes],
+    written: Mapping[bytes, Written | KvCacheError],
+    found: Callable[[Written], Any],
+) -> BatchResult[Any]:
+    """Return the outcome of a batch of writes; a key for which ``found`` has nothing is missing."""
+    successes: dict[Key, Any] = {}
+    failed: dict[Key, KvCacheError] = {}
+    missing: list[Key] = []
+    for key, name in names.items():
+        done = written[name]
+        if isinstance(done, KvCacheError):
+            failed[key] = done
+        elif (result := found(done)) is None:
+            missing.append(key)
+        else:
+            successes[key] = result
+    return BatchResult(successes, frozenset(missing), failed)

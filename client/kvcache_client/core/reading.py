@@ -1,0 +1,176 @@
+"""Reading one key: from an owner, else from the next, else from a stand-in.
+
+Here lives how a get finds its record when nodes fail. Never here: writing, or what a record means to the caller. ::
+
+    owner 1 --fails--> owner 2 --fails--> stand-ins (PEEK) --nothing--> Unavailable
+       |miss               |miss
+       `--------> is an owner unreachable? ask every other copy too, the newest wins; else it is a miss
+
+A miss is only believed while all owners can be reached: while one can't, writes that it would have taken lie on a stand-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import TypeVar
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
+from kvcache_client.core.link import error_of
+from kvcache_client.core.routing import View
+from kvcache_client.protocol.codec import Key
+from kvcache_client.protocol.errors import (
+    DeadlineExceeded,
+    InDoubt,
+    KvCacheError,
+    MalformedFrame,
+    NoAnswer,
+    NotApplied,
+    NotOwner,
+    NotReady,
+    Overloaded,
+    StaleEpoch,
+    Unavailable,
+)
+from kvcache_client.protocol.record import is_tombstone
+from kvcache_client.protocol.verbs import Status, Verb
+
+__all__ = ["REROUTE", "REROUTE_PAUSE", "as_error", "fetch", "read", "time_left", "why_unavailable"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
+"""Answers that say: not here or not now. The node is well; ask again after a look at the newest topology."""
+
+REROUTE_PAUSE = 0.01
+"""Seconds before a request is routed again, so that a cluster in change is not hammered."""
+
+
+def read(
+    brain: Brain, encode: Callable[[Key], bytes], key: Key, finish: Callable[[bytes], T], default: D
+) -> Plan[T | D]:
+    """Return ``finish`` of the key's live record, or ``default`` on a miss. The hot path of every get."""
+    name = encode(key)
+    first: Outcome | None = None
+    if not brain.down:
+        view = brain.view or brain.require_view()
+        first = yield view.owners[view.partition(name)][0], [0, Verb.GET, name]
+        if first.__class__ is tuple:
+            if first[1] == Status.OK:
+                return finish(first[2])
+            if first[1] == Status.MISS:
+                return default
+    record = yield from _read_carefully(brain, name, first)
+    return default if record is None else finish(record)
+
+
+def fetch(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[bytes | None]:
+    """Return the key's live record, or None."""
+    return read(brain, encode, key, bytes, None)
+
+
+def _read_carefully(brain: Brain, name: bytes, first: Outcome | None) -> Plan[bytes | None]:
+    """Read while nodes fail or the cluster changes; ``first`` is what the primary answered, if it was asked."""
+    deadline = brain.clock() + brain.config.timeout - (brain.attempt if first is not None else 0.0)
+    while True:
+        view = brain.require_view()
+        partition = view.partition(name)
+        failures: dict[str, KvCacheError] = {}
+        if first is not None:
+            primary = view.owners[partition][0]
+            failures[primary] = as_error(first, primary) or MalformedFrame(f"not a reply to GET: {first!r:.60}")
+            first = None
+        answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
+        if record is not None or (answered and not _missing_owners(brain, view, partition, failures)):
+            return record
+        if any(isinstance(error, REROUTE) for error in failures.values()) and brain.clock() < deadline:
+            yield REFRESH
+            yield Pause(REROUTE_PAUSE)
+            continue
+        return (yield from _ask_copies(brain, view, name, partition, failures, answered, deadline))
+
+
+def _ask_owners(
+    brain: Brain, view: View, name: bytes, partition: int, failures: dict[str, KvCacheError], deadline: float
+) -> Plan[tuple[bool, bytes | None]]:
+    """Ask owner after owner, the reachable ones only; returns (somebody answered, record)."""
+    for node in view.owners[partition]:
+        if node in failures or node in brain.down:
+            continue
+        (outcome,) = yield Within([(node, [0, Verb.GET, name])], time_left(brain, deadline))
+        error = as_error(outcome, node)
+        if error is None:
+            return True, (outcome[2] if outcome[1] == Status.OK else None)
+        failures[node] = error
+        brain.counters.failed_over_reads += 1
+        if brain.clock() >= deadline:
+            break
+    return False, None
+
+
+def _missing_owners(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> list[str]:
+    """Return the owners that can't be asked, so that what they should hold may lie elsewhere."""
+    return [node for node in view.owners[partition] if node in brain.down or node in failures]
+
+
+def _ask_copies(
+    brain: Brain,
+    view: View,
+    name: bytes,
+    partition: int,
+    failures: dict[str, KvCacheError],
+    answered: bool,
+    deadline: float,
+) -> Plan[bytes | None]:
+    """Ask every node that may hold a copy, stand-ins included; the newest wins, a tombstone is a miss."""
+    owners = view.owners[partition]
+    missing = _missing_owners(brain, view, partition, failures)
+    well = [node for node in owners if node not in missing]
+    helpers = islice((node for node in view.stand_ins(partition) if node not in brain.down), len(missing))
+    # Nobody else left: an owner in its back-off gets its chance too.
+    last_resort = [] if answered else [node for node in missing if node not in failures]
+    nodes = [*well, *helpers, *last_resort]
+    newest: bytes | None = None
+    if nodes and brain.clock() < deadline:
+        asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
+        outcomes = yield Within(asks, time_left(brain, deadline))
+        for node, outcome in zip(nodes, outcomes, strict=True):
+            refusal = as_error(outcome, node)
+            if refusal is not None:
+                failures[node] = refusal
+                continue
+            answered = answered or node in owners
+            if outcome[1] == Status.OK and (newest is None or outcome[2] > newest):
+                newest = outcome[2]
+    if newest is not None:
+        return None if is_tombstone(newest) else newest
+    if answered:
+        return None
+    raise why_unavailable(brain, view, partition, failures)
+
+
+def as_error(outcome: Outcome, node: str) -> KvCacheError | None:
+    """Return the error that ``outcome`` is or carries, or None."""
+    return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node)
+
+
+def time_left(brain: Brain, deadline: float) -> float:
+    """Return the seconds that one more round may take: an attempt, or what is left of the call."""
+    return max(min(brain.attempt, deadline - brain.clock()), 0.001)
+
+
+def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:
+    """Return the error for a call that nobody could answer: each node and why."""
+    reasons = {node: str(error) for node, error in failures.items()}
+    for node in view.owners[partition]:
+        if node not in reasons and node in brain.down:
+            reasons[node] = f"avoided: {brain.down[node].reason}"
+    text = "; ".join(f"{node} ({view.addresses.get(node, '?')}): {why}" for node, why in reasons.items())
+    if failures and all(isinstance(error, NoAnswer) for error in failures.values()):
+        return DeadlineExceeded(f"no owner answered in {brain.config.timeout} s: {text}", detail=partition)
+    for error in failures.values():
+        if not isinstance(error, NotApplied | InDoubt):
+            return error  # the node understood and refused: no other node will say otherwise
+    return Unavailable(f"no copy of partition {partition} can be reached: {text}", detail=partition)

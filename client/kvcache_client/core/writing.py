@@ -1,0 +1,190 @@
+"""Writing one key: to all owners at once, to stand-ins for those that can't be reached.
+
+Here lives how a record gets onto enough live processes. Never here: which record (``plans``), or operations that an owner
+must decide (``deciding``). ::
+
+    record --PUT--> every owner --all OK--------------------------------> acknowledged
+                      |some failed: HINT to the next nodes on the ring --> acknowledged by enough, else InDoubt
+                      |a newer version was there, or our clock is ahead: stamp again, once
+                      `not the owner any more: refresh, route again
+
+A write may be repeated at will: the same record is the same write, and nodes keep whichever version is newest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
+from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
+from kvcache_client.core.routing import View
+from kvcache_client.protocol.errors import ClockSkew, InDoubt, KvCacheError, NotApplied
+from kvcache_client.protocol.record import restamp, version_of
+from kvcache_client.protocol.verbs import Status, Verb
+
+__all__ = ["Written", "copy", "write", "write_carefully"]
+
+_OK: Final = Status.OK
+_PUT: Final = int(Verb.PUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a write: the version it has, and whether something live was there before."""
+
+    version: int
+    existed: bool
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the nodes answered to one record so far."""
+
+    acked: set[str] = field(default_factory=set)
+    failures: dict[str, KvCacheError] = field(default_factory=dict)
+    existed: bool = False
+    maybe_applied: bool = False
+    newer: int = 0
+    """The newest version that stood in the way."""
+    cluster_ms: int = 0
+    """The time of a node that found our version too far ahead."""
+
+    def note(self, node: str, outcome: Outcome) -> None:
+        error = as_error(outcome, node)
+        if error is not None:
+            self.failures[node] = error
+            self.maybe_applied |= isinstance(error, InDoubt)
+            if isinstance(error, ClockSkew) and isinstance(error.detail, int):
+                self.cluster_ms = error.detail
+            return
+        self.acked.add(node)
+        self.existed |= outcome[1] == _OK  # type: ignore[index]  # as_error let only messages through
+        if outcome[1] == Status.SUPERSEDED:  # type: ignore[index]
+            self.newer = max(self.newer, outcome[2])  # type: ignore[index]
+
+
+def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
+    """Put ``record`` on all owners of ``name``. The hot path of every set and delete."""
+    view = brain.view or brain.require_view()
+    owners = view.owners[view.partition(name)]
+    if brain.down:
+        return (yield from write_carefully(brain, name, record))
+    request = [0, _PUT, view.epoch, name, record]
+    if len(owners) == 1:
+        outcomes = [(yield owners[0], request)]
+    else:
+        outcomes = yield [(node, request) for node in owners]
+    existed = False
+    for outcome in outcomes:
+        if outcome.__class__ is not tuple or outcome[1] > Status.MISS:
+            tally = _Tally()
+            for node, answer in zip(owners, outcomes, strict=True):
+                tally.note(node, answer)
+            return (yield from write_carefully(brain, name, record, tally, spent=brain.attempt))
+        existed = existed or outcome[1] == _OK
+    return Written(version_of(record), existed)
+
+
+def write_carefully(
+    brain: Brain,
+    name: bytes,
+    record: bytes,
+    tally: _Tally | None = None,
+    *,
+    spent: float = 0.0,
+    stamped: bool = False,
+) -> Plan[Written]:
+    """Write while nodes fail or the cluster changes; ``tally`` is what owners have answered already.
+
+    ``stamped`` says that the version is final (an owner gave it): it is then never stamped again.
+    """
+    deadline = brain.clock() + brain.config.timeout - spent
+    tally = tally or _Tally()
+    while True:
+        view = brain.require_view()
+        partition = view.partition(name)
+        owners = view.owners[partition]
+        if not stamped and (tally.newer or tally.cluster_ms):
+            record, tally, stamped = _stamp_again(brain, record, tally), _Tally(existed=tally.existed), True
+        asks: list[Ask] = [
+            (node, [0, _PUT, view.epoch, name, record])
+            for node in owners
+            if node not in tally.acked and node not in tally.failures and node not in brain.down
+        ]
+        yield from _send(brain, asks, tally, deadline)
+        if not stamped and (tally.newer or tally.cluster_ms) and brain.clock() < deadline:
+            continue
+        if _reroute(tally) and brain.clock() < deadline:
+            yield REFRESH
+            yield Pause(REROUTE_PAUSE)
+            continue
+        yield from _hint(brain, view, partition, name, record, tally, deadline)
+        if len(tally.acked) >= brain.needed_acks(len(owners)):
+            return Written(version_of(record), tally.existed)
+        raise _not_enough(brain, view, partition, tally)
+
+
+def copy(brain: Brain, name: bytes, record: bytes, decider: str) -> Plan[Written]:
+    """Bring a record that ``decider`` has made and holds to the other owners."""
+    tally = _Tally(acked={decider})
+    return (yield from write_carefully(brain, name, record, tally, stamped=True))
+
+
+def _stamp_again(brain: Brain, record: bytes, tally: _Tally) -> bytes:
+    """Give the record a version above what stood in its way.
+
+    Without this a client with a slow clock would lose writes that began after the winning one was acknowledged. Once is
+    enough: whatever is newer after that was written concurrently, and then either order is right.
+    """
+    brain.counters.restamped_writes += 1
+    if tally.cluster_ms:
+        brain.hlc.correct(tally.cluster_ms)
+    brain.hlc.observe(tally.newer)
+    return restamp(record, brain.hlc.stamp())
+
+
+def _reroute(tally: _Tally) -> bool:
+    """Forget answers that only say "not here, not now"; returns whether there were any."""
+    moved = [node for node, error in tally.failures.items() if isinstance(error, REROUTE)]
+    for node in moved:
+        del tally.failures[node]
+    return bool(moved)
+
+
+def _send(brain: Brain, asks: list[Ask], tally: _Tally, deadline: float) -> Plan[None]:
+    if asks:
+        outcomes = yield Within(asks, time_left(brain, deadline))
+        for (node, _), outcome in zip(asks, outcomes, strict=True):
+            tally.note(node, outcome)
+
+
+def _hint(
+    brain: Brain, view: View, partition: int, name: bytes, record: bytes, tally: _Tally, deadline: float
+) -> Plan[None]:
+    """Replace every owner that does not answer by the next live node on the ring, until one takes the record or none is left."""
+    absent = [node for node in view.owners[partition] if node not in tally.acked]
+    candidates = (node for node in view.stand_ins(partition) if node not in brain.down)
+    while absent:
+        asks: list[Ask] = [
+            (stand_in, [0, Verb.HINT, owner, name, record]) for owner, stand_in in zip(absent, candidates, strict=False)
+        ]
+        if not asks or brain.clock() >= deadline:
+            return
+        brain.counters.stand_in_writes += len(asks)
+        yield from _send(brain, asks, tally, deadline)
+        failed = sum(1 for node, _ in asks if node not in tally.acked)
+        absent = absent[:failed]
+
+
+def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally) -> KvCacheError:
+    """Return the error of a write that too few nodes hold."""
+    refusals = [error for error in tally.failures.values() if not isinstance(error, NotApplied | InDoubt)]
+    if refusals and not tally.acked:
+        return refusals[0]
+    cause = why_unavailable(brain, view, partition, tally.failures)
+    if not tally.acked and not tally.maybe_applied:
+        return cause
+    needed = brain.needed_acks(len(view.owners[partition]))
+    return InDoubt(f"held by {len(tally.acked)} of {needed} nodes, the rest is not known: {cause}", detail=partition)

@@ -1,0 +1,243 @@
+"""Topology: the cluster's document, which says who the members are and how placement is computed from them.
+
+Here lives the document as an immutable value, its JSON form and the checks of it. Never here: how it is agreed upon
+or spread, or which member can be reached.
+
+A document comes from outside (a coordinator, a node, a file), so all of it is checked, on every way in: a value of
+these classes that exists is valid. Fields that this program does not know are ignored. A schema or an algorithm that
+it does not know is refused, because programs that compute placement differently must not share a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from kvcache_client.placement.fields import (
+    CLUSTER_ID,
+    INCARNATION,
+    NAME,
+    ZONE,
+    check_address,
+    check_choice,
+    check_integer,
+    check_text,
+    refuse,
+    take,
+)
+from kvcache_client.placement.spec import ALGORITHM, DEFAULT_VNODES, MAX_POINTS, Node, PlacementSpec
+from kvcache_client.protocol.errors import TopologyError
+from kvcache_client.protocol.limits import KEY_BYTES
+from kvcache_client.protocol.version import MAX_VERSION
+
+__all__ = [
+    "DOCUMENT_BYTES",
+    "MAX_EPOCH",
+    "MAX_MEMBERS",
+    "MAX_REPLICATION_FACTOR",
+    "MAX_SEED",
+    "MAX_VNODES",
+    "MAX_WEIGHT",
+    "SCHEMA",
+    "STATES",
+    "Member",
+    "Topology",
+]
+
+SCHEMA: Final = 1
+DOCUMENT_BYTES: Final = 1024 * 1024
+"""Largest document."""
+
+MAX_EPOCH: Final = 1 << 53
+"""Up to here an epoch stays exact in every JSON reader."""
+
+MAX_SEED: Final = (1 << 32) - 1
+MAX_VNODES: Final = 4096
+MAX_REPLICATION_FACTOR: Final = 8
+MAX_WEIGHT: Final = 1000
+MAX_MEMBERS: Final = 1024
+
+STATES: Final[Mapping[str, bool]] = {
+    "joining": False,
+    "up": True,
+    "syncing": True,
+    "leaving": True,
+    "down": True,
+}
+"""State of a member -> whether it owns partitions. One that is down still does, until it is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node as the cluster knows it: ``id`` outlives its process, ``incarnation`` names one run of it."""
+
+    id: str
+    address: str
+    zone: str = ""
+    weight: int = 1
+    state: str = "up"
+    incarnation: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("the id of a member", self.id, NAME)
+        place = f"of member {self.id!r}"
+        check_address(f"the address {place}", self.address)
+        check_text(f"the zone {place}", self.zone, ZONE)
+        check_integer(f"the weight {place}", self.weight, 1, MAX_WEIGHT)
+        check_choice(f"the state {place}", self.state, STATES)
+        check_text(f"the incarnation {place}", self.incarnation, INCARNATION)
+
+    @property
+    def owns(self) -> bool:
+        """Whether the member owns partitions in its present state."""
+        return STATES[self.state]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Topology:
+    """The document. A change makes a new one with the next epoch; none is ever altered.
+
+    ``generations`` are pairs ``(prefix, version)``: what lies under the prefix up to that version is flushed. They
+    are carried along, not used, here.
+    """
+
+    schema: int = SCHEMA
+    cluster: str
+    cluster_id: str
+    epoch: int
+    algorithm: str = ALGORITHM
+    seed: int
+    vnodes: int = DEFAULT_VNODES
+    replication_factor: int
+    members: tuple[Member, ...] = ()
+    generations: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_integer("schema", self.schema, SCHEMA, SCHEMA)
+        check_text("cluster", self.cluster, NAME)
+        check_text("cluster_id", self.cluster_id, CLUSTER_ID)
+        check_integer("epoch", self.epoch, 1, MAX_EPOCH)
+        check_choice("algorithm", self.algorithm, (ALGORITHM,))
+        check_integer("seed", self.seed, 0, MAX_SEED)
+        check_integer("vnodes", self.vnodes, 1, MAX_VNODES)
+        check_integer("replication_factor", self.replication_factor, 1, MAX_REPLICATION_FACTOR)
+        self._check_members()
+        for index, generation in enumerate(self.generations):
+            _check_generation(f"generations[{index}]", generation)
+
+    def _check_members(self) -> None:
+        if len(self.members) > MAX_MEMBERS:
+            raise TopologyError(f"there are {len(self.members)} members, the limit is {MAX_MEMBERS}")
+        seen: set[str] = set()
+        for member in self.members:
+            if member.id in seen:
+                raise TopologyError(f"the member {member.id!r} is listed twice")
+            seen.add(member.id)
+        # Members that do not own yet count too: the document must stay valid when they begin to.
+        points = self.vnodes * sum(member.weight for member in self.members)
+        if points > MAX_POINTS:
+            raise TopologyError(
+                f"vnodes times the sum of the weights is {points}, the limit is {MAX_POINTS}; "
+                "weights are relative, so divide them all"
+            )
+
+    @classmethod
+    def found(
+        cls, cluster: str, *, cluster_id: str, seed: int, replication_factor: int, vnodes: int = DEFAULT_VNODES
+    ) -> Topology:
+        """Return the first document of a new cluster: epoch 1, no members.
+
+        ``cluster_id`` (hex digits) and ``seed`` (32 bits) are the caller's, drawn at random.
+        """
+        return cls(
+            cluster=cluster,
+            cluster_id=cluster_id,
+            epoch=1,
+            seed=seed,
+            vnodes=vnodes,
+            replication_factor=replication_factor,
+        )
+
+    def member(self, id: str) -> Member | None:
+        """Return the member of that id, or None."""
+        return next((member for member in self.members if member.id == id), None)
+
+    def with_member(self, member: Member) -> Topology:
+        """Return the next document, in which ``member`` is new or takes the place of the one with its id."""
+        members = {other.id: other for other in self.members} | {member.id: member}
+        return replace(self, members=tuple(members[id] for id in sorted(members)), epoch=self.epoch + 1)
+
+    def spec(self) -> PlacementSpec:
+        """Return what placement is computed from: the members that own, sorted by id."""
+        owning = sorted((member for member in self.members if member.owns), key=lambda member: member.id)
+        return PlacementSpec(
+            algorithm=self.algorithm,
+            seed=self.seed,
+            vnodes=self.vnodes,
+            replication_factor=self.replication_factor,
+            nodes=tuple(Node(member.id, member.zone, member.weight) for member in owning),
+        )
+
+    def to_json(self) -> bytes:
+        """Return the document as JSON in ASCII. Raises ``TopologyError`` if it is too large to be read back."""
+        data = json.dumps(asdict(self), separators=(",", ":")).encode("ascii")
+        _check_size(data)
+        return data
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Topology:
+        """Return the document in ``data``. Raises ``TopologyError``, which names the place and the value."""
+        document = _parse(data)
+        check_integer("schema", document.get("schema"), SCHEMA, SCHEMA)  # first: it decides what the rest means
+        fields = take(document, "the document", cls.__dataclass_fields__)
+        for name in ("members", "generations"):
+            if type(fields[name]) is not list:
+                refuse(name, fields[name], "a list")
+        if len(fields["members"]) <= MAX_MEMBERS:  # else the check of the number refuses it
+            fields["members"] = [_member(f"members[{at}]", entry) for at, entry in enumerate(fields["members"])]
+        fields["members"] = tuple(fields["members"])
+        fields["generations"] = tuple(tuple(it) if type(it) is list else it for it in fields["generations"])
+        return cls(**fields)
+
+    def __repr__(self) -> str:
+        shown = [f"{member.id}={member.state}" for member in self.members[:8]]
+        if len(self.members) > len(shown):
+            shown.append(f"... {len(self.members)} in all")
+        return (
+            f"<Topology {self.cluster!r} epoch={self.epoch} rf={self.replication_factor} members=[{', '.join(shown)}]>"
+        )
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    _check_size(data)
+    try:
+        document = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise TopologyError(f"the document is not JSON ({error}); it begins with {data[:40]!r}") from error
+    if type(document) is not dict:
+        refuse("the document", document, "a JSON object")
+    return document
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > DOCUMENT_BYTES:
+        raise TopologyError(f"the document has {len(data)} bytes, the limit is {DOCUMENT_BYTES}")
+
+
+def _member(place: str, entry: object) -> Member:
+    fields = take(entry, place, Member.__dataclass_fields__)
+    try:
+        return Member(**fields)
+    except TopologyError as error:
+        raise TopologyError(f"{place}: {error}") from error
+
+
+def _check_generation(place: str, generation: object) -> None:
+    if type(generation) is not tuple or len(generation) != 2:
+        refuse(place, generation, "a pair of a prefix and a version")
+    prefix, version = generation
+    if type(prefix) is not str or len(prefix.encode(errors="surrogatepass")) > KEY_BYTES:
+        refuse(f"{place}[0]", prefix, f"text of at most {KEY_BYTES} bytes")
+    check_integer(f"{place}[1]", version, 0, MAX_VERSION)

@@ -1,0 +1,49 @@
+"""Seeds: the addresses that a caller gives to find the cluster.
+
+Here lives their syntax. They are kept as given and never replaced by learned addresses, so a client can find its way back
+even after every node has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvcache_client.protocol.errors import InvalidOption
+
+__all__ = ["DEFAULT_PORT", "parse_seeds"]
+
+DEFAULT_PORT = 7700
+
+_SCHEME = "kvcache://"
+
+
+def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Return (addresses as host:port, cluster name or "") of ``kvcache://host:port,host:port/cluster`` or a list.
+
+    Raises ``InvalidOption`` that names the part which is wrong.
+    """
+    cluster = ""
+    if isinstance(seeds, str):
+        text = seeds.removeprefix(_SCHEME)
+        if "://" in text:
+            raise InvalidOption(f"seeds {seeds!r:.120}: the scheme must be {_SCHEME}")
+        text, _, cluster = text.partition("/")
+        parts: Sequence[str] = [part.strip() for part in text.split(",") if part.strip()]
+    else:
+        parts = seeds
+    if not parts:
+        raise InvalidOption(f"seeds {seeds!r:.120}: at least one host:port is needed")
+    return tuple(dict.fromkeys(_address(part) for part in parts)), cluster
+
+
+def _address(part: object) -> str:
+    if not isinstance(part, str):
+        raise InvalidOption(f"seed {part!r:.80}: must be text of the form host:port")
+    text = part.removeprefix(_SCHEME)
+    bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+    if bare_ipv6 or text.endswith("]") or ":" not in text:
+        text = f"[{text}]:{DEFAULT_PORT}" if bare_ipv6 else f"{text}:{DEFAULT_PORT}"
+    host, _, port = text.rpartition(":")
+    if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InvalidOption(f"seed {part!r:.80}: must be host:port with a port of 1 to 65535")
+    return text

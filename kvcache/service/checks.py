@@ -1,0 +1,66 @@
+"""Checks of what a message carries. Everything that comes from a socket passes here before it reaches the store.
+
+Here lives the validity of keys, records and numbers on the wire. Never here: whether the node may do what is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
+from kvcache_client.protocol.errors import InvalidKey, InvalidOption, InvalidRecord, NotAnInteger, ValueTooLarge
+from kvcache_client.protocol.limits import KEY_BYTES
+from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, NEVER, TOMBSTONE, PayloadType, flags_of, payload_of
+
+__all__ = ["bad_key", "check_expiry", "check_int64", "check_record", "integer_in"]
+
+_LONGEST_INTEGER = 20
+"""Digits and sign of the longest 64-bit number."""
+
+
+def bad_key(key: Any) -> InvalidKey:
+    """Return the error for a key that is not 1 to 1024 bytes."""
+    if not isinstance(key, bytes):
+        return InvalidKey(f"a key must be bytes, not {type(key).__name__}")
+    return InvalidKey(f"a key must have 1 to {KEY_BYTES} bytes, this one has {len(key)}", detail=KEY_BYTES)
+
+
+def check_record(record: Any, value_limit: int) -> bytes:
+    """Return ``record`` if it is whole and within the limit."""
+    if not isinstance(record, bytes):
+        raise InvalidRecord(f"a record must be bytes, not {type(record).__name__}")
+    if len(record) < HEADER_BYTES:
+        raise InvalidRecord(f"a record has at least {HEADER_BYTES} bytes, this one {len(record)}", detail=HEADER_BYTES)
+    if len(record) > value_limit + HEADER_BYTES:
+        size = len(record) - HEADER_BYTES
+        raise ValueTooLarge(f"a value of {size} bytes, the limit is {value_limit}", detail=value_limit)
+    if record[FLAGS] >= TOMBSTONE and len(record) > HEADER_BYTES:
+        raise InvalidRecord("a tombstone has no payload")
+    return record
+
+
+def check_int64(name: str, number: Any) -> int:
+    """Return ``number`` if it is a signed 64-bit integer."""
+    if number.__class__ is not int or not INT64_MIN <= number <= INT64_MAX:
+        raise InvalidOption(f"{name} must be a signed 64-bit integer, not {number!r:.40}")
+    value: int = number
+    return value
+
+
+def check_expiry(expiry_ms: Any) -> int:
+    """Return ``expiry_ms`` if it is a time that a record can carry."""
+    if expiry_ms.__class__ is not int or not 0 < expiry_ms <= NEVER:
+        raise InvalidOption(f"expiry must be 1 to {NEVER} ms since 1970, not {expiry_ms!r:.40}")
+    value: int = expiry_ms
+    return value
+
+
+def integer_in(record: bytes) -> int:
+    """Return the number that a record holds. Raises ``NotAnInteger``."""
+    payload = payload_of(record)
+    if flags_of(record) != PayloadType.INTEGER or len(payload) > _LONGEST_INTEGER:
+        raise NotAnInteger("incr and decr need an integer, this key holds something else")
+    try:
+        return int(payload)
+    except ValueError as error:
+        raise NotAnInteger(f"the payload {payload!r} is marked as an integer but is none") from error

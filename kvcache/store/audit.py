@@ -1,0 +1,142 @@
+"""A recount of a whole store, to prove that its books are right.
+
+Here lives what must always be true of a store, for tests and for a doubtful operator. Never here: any change to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from kvcache.store.expiry import Wheel
+from kvcache.store.sizes import entry_cost
+from kvcache.store.table import EMPTY_TABLE, TABLE_BYTES, Table
+from kvcache_client.protocol.record import FLAGS, NEVER, TOMBSTONE, expiry_of
+
+if TYPE_CHECKING:
+    from kvcache.store.store import Store
+
+__all__ = ["StoreCorrupted", "audit"]
+
+
+class StoreCorrupted(RuntimeError):
+    """A recount does not agree with the books; the message names each difference."""
+
+
+def audit(store: Store) -> None:
+    """Recount bytes, queues, deadlines and counters. Raises ``StoreCorrupted``."""
+    faults = [*_tables(store), *_queues(store), *_deadlines(store), *_bytes(store), *_counters(store)]
+    if faults:
+        raise StoreCorrupted(f"{store!r}: " + "; ".join(faults[:10]))
+
+
+def _open_tables(store: Store) -> list[Table]:
+    return [table for table in store.tables if table is not EMPTY_TABLE]
+
+
+def _tables(store: Store) -> list[str]:
+    faults = []
+    if EMPTY_TABLE.small or EMPTY_TABLE.main or EMPTY_TABLE.graves:
+        faults.append("the table that stands for empty ones was written to")
+    for number, table in enumerate(store.tables):
+        if table is EMPTY_TABLE:
+            continue
+        if table.number != number:
+            faults.append(f"the table of partition {number} says {table.number}")
+        if not (table.small or table.main or table.graves):
+            faults.append(f"partition {number} is empty but has a table")
+        values = [*table.small, *table.main]
+        if len(set(values).union(table.graves)) != len(values) + len(table.graves):
+            faults.append(f"a key stands twice in partition {number}")
+        if any(record[FLAGS] >= TOMBSTONE for home in (table.small, table.main) for record in home.values()):
+            faults.append(f"a tombstone lies among the values of partition {number}")
+        if any(record[FLAGS] < TOMBSTONE for record in table.graves.values()):
+            faults.append(f"a value lies among the tombstones of partition {number}")
+    return faults
+
+
+def _queues(store: Store) -> list[str]:
+    small, main = store.policy.queues()
+    faults = []
+    for name, queue, expected in (
+        ("small", small, Counter({table.number: len(table.small) for table in _open_tables(store)})),
+        ("main", main, Counter({table.number: len(table.main) for table in _open_tables(store)})),
+    ):
+        counted = queue.records()
+        if +counted != +expected or any(count < 0 for count in counted.values()):
+            wrong = [number for number in {*counted, *expected} if counted[number] != expected[number]]
+            faults.append(f"the {name} queue disagrees with partitions {sorted(wrong)[:5]}")
+        if len(queue) != expected.total():
+            faults.append(f"the {name} queue counts {len(queue)} records, there are {expected.total()}")
+    return faults
+
+
+def _deadlines(store: Store) -> list[str]:
+    values = {
+        key: (table.number, key)
+        for table in _open_tables(store)
+        for home in (table.small, table.main)
+        for key, record in home.items()
+        if expiry_of(record) != NEVER
+    }
+    graves = {key: (table.number, key) for table in _open_tables(store) for key in table.graves}
+    return [*_wheel("expiry", store.live.wheel, values), *_wheel("tombstone", store.graves.wheel, graves)]
+
+
+def _wheel(name: str, wheel: Wheel, expected: dict[bytes, tuple[int, bytes]]) -> list[str]:
+    faults = []
+    entries = list(wheel.entries())
+    if len(entries) != len(wheel):
+        faults.append(f"the {name} wheel counts {len(wheel)} keys, there are {len(entries)}")
+    if len(entries) != len(expected) or {key for key, _, _ in entries} != expected.keys():
+        faults.append(f"the {name} wheel holds {len(entries)} keys, {len(expected)} records have a time")
+    for key, partition, in_place in entries:
+        number, own = expected.get(key, (partition, key))
+        if number != partition or not in_place:
+            faults.append(f"the {name} wheel has {key!r:.60} in a wrong bucket or partition")
+        if own is not key:
+            faults.append(f"the {name} wheel holds its own copy of the key {key!r:.60}")
+    return faults
+
+
+def _bytes(store: Store) -> list[str]:
+    tables = _open_tables(store)
+    homes = [home for table in tables for home in (table.small, table.main)]
+    values = sum(entry_cost(key, record) for home in homes for key, record in home.items())
+    empty = EMPTY_TABLE.small.__sizeof__()
+    live = (
+        values
+        + len(store.tables) * 8
+        + len(tables) * TABLE_BYTES
+        + sum(home.__sizeof__() - empty for home in homes)
+        + store.policy.cost()
+        + store.live.wheel.cost()
+    )
+    graves = (
+        sum(entry_cost(key, grave) for table in tables for key, grave in table.graves.items())
+        + sum(table.graves.__sizeof__() - empty for table in tables)
+        + store.graves.wheel.cost()
+    )
+    return [
+        f"the ledger of {name} says {said} bytes, a recount {counted}"
+        for name, said, counted in (
+            ("live records", store.live.ledger.used, live),
+            ("tombstones", store.graves.ledger.used, graves),
+        )
+        if said != counted
+    ]
+
+
+def _counters(store: Store) -> list[str]:
+    facts = store.statistics()
+    records = facts.created - facts.deletions - facts.expirations - facts.evictions - facts.dropped
+    made, gone = facts.tombstones_made, facts.tombstones_superseded + facts.tombstones_forgotten
+    graves = sum(len(table.graves) for table in _open_tables(store))
+    faults = []
+    if facts.records != records:
+        faults.append(f"the counters of values add up to {records}, there are {facts.records}")
+    if facts.tombstones != graves or graves != made - gone - facts.tombstones_dropped:
+        faults.append(f"the counters of tombstones say {facts.tombstones}, there are {graves}")
+    if facts.tombstone_bytes > facts.tombstone_budget_bytes and graves:
+        faults.append(f"tombstones take {facts.tombstone_bytes} bytes of {facts.tombstone_budget_bytes}")
+    return faults

@@ -1,0 +1,175 @@
+"""Which record goes when memory is short: S3-FIFO.
+
+Here lives the policy: two queues, a ghost and the counting of uses. Never here: budgets, versions, expiry.
+
+Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023). A new record enters the *small* queue, a tenth of all. One that
+was used twice by the time it comes up there moves to the *main* queue; the others, most of them never to be asked for again,
+leave early, and only a fingerprint stays in the *ghost*. A key that returns while its ghost is there goes to the main queue at once. In
+the main queue a used record takes another round and pays one use for it. A read only counts, it moves nothing.
+
+Uses are counted in one table of small counters indexed by hash, four to eight per record, rather than per key: two keys in ten share
+theirs, which costs less hit ratio than the memory of exact counters would (a dict entry and a second copy of the key,
+100 bytes for each record that was ever read). The ghost is twice as long as the main queue, which measured better than equal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvcache.store.fifo import Fifo
+from kvcache.store.ghost import Ghost
+from kvcache.store.sizes import Ledger
+from kvcache.store.table import Table
+
+__all__ = ["MAX_USES", "S3Fifo"]
+
+MAX_USES: Final = 3
+"""Where a use counter stops."""
+
+_PROMOTE_USES: Final = 2
+_SMALL_SHARE: Final = 10
+_SMALL_FLOOR: Final = 10
+"""Records that the small queue may always hold: with fewer a new key is gone before it can be used twice."""
+_GHOST_RATIO: Final = 2
+_GHOST_FLOOR: Final = 256
+_COUNTERS_PER_RECORD: Final = 4
+_COUNTERS_AT_START: Final = 4096
+_TRIES: Final = 128
+"""Records that may be spared before one must go: bounds the time of a put when everything was in use."""
+
+
+class S3Fifo:
+    """The eviction order of all live records in ``tables``.
+
+    ``uses`` and ``mask`` are public for the read path: a hit on ``key`` raises ``uses[hash(key) & mask]`` up to ``MAX_USES``.
+    """
+
+    __slots__ = ("_ghost", "_ledger", "_limit", "_main", "_small", "_tables", "mask", "uses")
+
+    def __init__(self, tables: list[Table], ledger: Ledger) -> None:
+        self._tables = tables
+        self._ledger = ledger
+        self._small = Fifo(len(tables), ledger)
+        self._main = Fifo(len(tables), ledger)
+        self._ghost: Ghost | None = None
+        self.uses = bytearray(_COUNTERS_AT_START)
+        self.mask = _COUNTERS_AT_START - 1
+        self._limit = _COUNTERS_AT_START // _COUNTERS_PER_RECORD
+        ledger.used += _COUNTERS_AT_START
+
+    def admit(self, table: Table, key: bytes, record: bytes) -> None:
+        """Insert a record whose key is in neither queue."""
+        ghost = self._ghost
+        if ghost is not None and ghost.remove(key):
+            self._enter_main(table, key, record)
+        else:
+            small = table.small
+            small[key] = record
+            self._small.push(table.number)
+            size = small.__sizeof__()
+            if size != table.small_size:
+                self._ledger.used += size - table.small_size
+                table.small_size = size
+        if len(self) > self._limit:
+            self._double_counters()
+
+    def discard(self, table: Table, key: bytes) -> bytes:
+        """Take out a record that is in one of the queues, and return it."""
+        home, queue = (table.main, self._main) if key in table.main else (table.small, self._small)
+        record = home.pop(key)
+        queue.spare(table.number)
+        self.uses[hash(key) & self.mask] = 0
+        return record
+
+    def renew(self, table: Table, key: bytes, record: bytes) -> None:
+        """Replace a record together with the key object that holds it; it goes to the end of its partition's order."""
+        home = table.main if key in table.main else table.small
+        del home[key]
+        home[key] = record
+        self._ledger.used += table.measure()
+
+    def forget_table(self, table: Table) -> None:
+        """Let go of all records of a table that is thrown away as a whole."""
+        self._small.spare(table.number, len(table.small))
+        self._main.spare(table.number, len(table.main))
+
+    def evict(self) -> tuple[Table, bytes, bytes] | None:
+        """Take out the record that goes first; return its table, its key and itself, or None when there is none."""
+        small, main = self._small, self._main
+        for tries_left in range(_TRIES, -1, -1):
+            in_small, in_main = len(small), len(main)
+            if in_small and in_small >= max(_SMALL_FLOOR if in_main else 0, (in_small + in_main) // _SMALL_SHARE):
+                victim = self._leave_small(not tries_left)
+            elif in_main:
+                victim = self._leave_main(not tries_left)
+            else:
+                return None
+            if victim is not None:
+                return victim
+        return None
+
+    def _leave_small(self, at_any_rate: bool) -> tuple[Table, bytes, bytes] | None:
+        table = self._tables[self._small.pop()]
+        key = next(iter(table.small))
+        record = table.small.pop(key)
+        place = hash(key) & self.mask
+        used = self.uses[place]
+        self.uses[place] = 0
+        if used >= _PROMOTE_USES and not at_any_rate:
+            self._enter_main(table, key, record)
+            return None
+        self._remember(key)
+        return table, key, record
+
+    def _leave_main(self, at_any_rate: bool) -> tuple[Table, bytes, bytes] | None:
+        table = self._tables[self._main.pop()]
+        key = next(iter(table.main))
+        record = table.main.pop(key)
+        place = hash(key) & self.mask
+        used = self.uses[place]
+        if used and not at_any_rate:
+            self.uses[place] = used - 1
+            self._enter_main(table, key, record)
+            return None
+        return table, key, record
+
+    def _enter_main(self, table: Table, key: bytes, record: bytes) -> None:
+        main = table.main
+        main[key] = record
+        self._main.push(table.number)
+        size = main.__sizeof__()
+        if size != table.main_size:
+            self._ledger.used += size - table.main_size
+            table.main_size = size
+
+    def _remember(self, key: bytes) -> None:
+        # Sized for all records, not only those in main by now. A new size starts with an empty memory, so it is rare.
+        ghost, room = self._ghost, max(_GHOST_FLOOR, _GHOST_RATIO * len(self))
+        if ghost is None or not ghost.room // 4 <= room <= ghost.room:
+            if ghost is not None:
+                ghost.close()
+            ghost = self._ghost = Ghost(room, self._ledger)
+        ghost.capacity = max(_GHOST_FLOOR, _GHOST_RATIO * len(self._main))
+        ghost.add(key)
+
+    def _double_counters(self) -> None:
+        # A key's new place differs from the old one by one more bit of its hash, so both halves start as copies.
+        self._ledger.used += len(self.uses)
+        self.uses = self.uses + self.uses
+        self.mask = len(self.uses) - 1
+        self._limit = len(self.uses) // _COUNTERS_PER_RECORD
+
+    def queues(self) -> tuple[Fifo, Fifo]:
+        """Return the small and the main queue; for ``audit``."""
+        return self._small, self._main
+
+    def cost(self) -> int:
+        """Recount the bytes of queues, ghost and counters; for ``audit``."""
+        ghost = self._ghost.cost() if self._ghost is not None else 0
+        return self._small.cost() + self._main.cost() + ghost + len(self.uses)
+
+    def __len__(self) -> int:
+        return len(self._small) + len(self._main)
+
+    def __repr__(self) -> str:
+        return f"<S3Fifo small={len(self._small)} main={len(self._main)} counters={len(self.uses)} {self._ghost!r}>"

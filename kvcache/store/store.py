@@ -1,0 +1,278 @@
+"""The memory of a node: versioned records that expire, within a byte budget.
+
+Here lives the rule which record a key holds, and when one goes. Never here: the wire, an await, a clock (the time is told by
+``advance`` and stands still in between), or which partitions a node should hold.
+
+A key is always passed with its partition, which must follow from the key alone. The last writer wins: of two records the one with the higher version
+stays, and on a tie a tombstone, then the larger bytes; so puts may be repeated and reordered at will. A record is invisible from its
+expiry on, and then acts as the tombstone of its own version, whether its memory is reclaimed yet or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from kvcache.store.audit import audit
+from kvcache.store.config import StoreConfig, check_budget
+from kvcache.store.eviction import MAX_USES
+from kvcache.store.graves import Graves
+from kvcache.store.live import LiveRecords
+from kvcache.store.outcome import Put
+from kvcache.store.sizes import Ledger, bytes_cost, entry_cost
+from kvcache.store.statistics import StoreStatistics
+from kvcache.store.table import EMPTY_TABLE, Table
+from kvcache_client.protocol.record import FLAGS, NEVER, TOMBSTONE, TOMBSTONE_MS, expiry_of, tombstone, version_of
+
+__all__ = ["Store"]
+
+_REPLACED, _CREATED, _SAME, _OLDER = Put.REPLACED, Put.CREATED, Put.SAME, Put.OLDER
+_SLOT_BYTES: Final = 8
+
+
+class Store:
+    """All records of one node, in tables by partition.
+
+    ``tables``, ``now6`` (the time as six big-endian bytes, to be compared with a record's expiry) and ``policy`` are public for
+    the read path, which a caller may repeat inline; ``get`` is its definition.
+    """
+
+    __slots__ = (
+        "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_ledger", "_wake_ms",
+        "budget_bytes", "graves", "hits", "live", "misses", "now6", "now_ms", "policy", "tables",
+    )  # fmt: skip
+
+    def __init__(self, config: StoreConfig, now_ms: int) -> None:
+        self._config = config
+        self._ledger = ledger = Ledger()
+        ledger.used = _SLOT_BYTES * config.partitions
+        self.budget_bytes = config.budget_bytes
+        self.now_ms = now_ms
+        self.now6 = now_ms.to_bytes(6, "big")
+        self.tables: list[Table] = [EMPTY_TABLE] * config.partitions
+        self.live = LiveRecords(self.tables, ledger, now_ms)
+        self.policy = self.live.policy
+        self.graves = Graves(self.tables, ledger, now_ms, config.tombstone_budget(config.budget_bytes))
+        self._wake_ms = 0
+        self.hits = self.misses = 0
+        self._created = self._deletions = self._expirations = self._evictions = self._dropped = 0
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """Return the live record of ``key``, and count a use of it."""
+        table = self.tables[partition]
+        record = table.main.get(key) or table.small.get(key)
+        if record is not None and record[8:14] > self.now6:
+            policy = self.policy
+            uses = policy.uses
+            place = hash(key) & policy.mask
+            if uses[place] < MAX_USES:
+                uses[place] += 1
+            self.hits += 1
+            return record
+        self.misses += 1
+        return None
+
+    def peek(self, partition: int, key: bytes) -> bytes | None:
+        """Return the live record or the tombstone of ``key``; counts nothing."""
+        table = self.tables[partition]
+        return self._visible(table.find(key) or table.graves.get(key))
+
+    def put(self, partition: int, key: bytes, record: bytes) -> Put:
+        """Keep ``record`` unless the key holds a newer one. A tombstone deletes; so does a value that is already expired."""
+        table = self.tables[partition]
+        home = table.main
+        old = home.get(key)
+        if old is None:
+            home = table.small
+            old = home.get(key)
+            if old is None:
+                return self._put_new(partition, key, record)
+        expiry = record[8:14]
+        if expiry != old[8:14] or expiry <= self.now6 or record[FLAGS] >= TOMBSTONE:
+            return self._put_over(table, key, old, record)
+        if record > old:  # of two values, comparing the bytes is the whole rule
+            home[key] = record
+            if len(record) != len(old):
+                self._ledger.used += bytes_cost(len(record)) - bytes_cost(len(old))
+                if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
+                    self._fit(table, key, record)
+            return _REPLACED
+        return _SAME if record[:8] == old[:8] else _OLDER
+
+    def drop(self, partition: int) -> None:
+        """Forget a whole partition, tombstones included."""
+        table = self.tables[partition]
+        if table is not EMPTY_TABLE:
+            self.graves.clear(table)
+            self._dropped += self.live.clear(table)
+
+    def records(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield each key of a partition with its record, tombstones included, as they are now; later changes do not show."""
+        table = self.tables[partition]
+        homes = (table.main, table.small, table.graves)
+        visible = ((key, self._visible(record)) for home in homes for key, record in home.items())
+        return iter([(key, record) for key, record in visible if record is not None])
+
+    def advance(self, now_ms: int, work: int = 1000) -> bool:
+        """Move the time on, never back, and reclaim what is due or over the budget, at most about ``work`` records.
+
+        Returns whether more is waiting, so that an idle node can come back at once. Nearly free when nothing is due.
+        """
+        if now_ms > self.now_ms:
+            self.now_ms = now_ms
+            self.now6 = now_ms.to_bytes(6, "big")
+        return now_ms >= self._wake_ms and self._reclaim(work)
+
+    def resize(self, budget_bytes: int) -> None:
+        """Change the budget. What no longer fits is evicted bit by bit, by ``advance`` and by puts."""
+        check_budget(budget_bytes)
+        self.budget_bytes = budget_bytes
+        self.graves.budget_bytes = self._config.tombstone_budget(budget_bytes)
+        self.graves.hold_budget()
+        self._wake_ms = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Real memory of everything in the store, in bytes."""
+        return self._ledger.used + self.graves.ledger.used
+
+    def statistics(self) -> StoreStatistics:
+        """Return counters and figures of this moment."""
+        graves = self.graves
+        return StoreStatistics(
+            records=len(self.policy),
+            tombstones=len(graves),
+            used_bytes=self.used_bytes,
+            budget_bytes=self.budget_bytes,
+            tombstone_bytes=graves.ledger.used,
+            tombstone_budget_bytes=graves.budget_bytes,
+            hits=self.hits,
+            misses=self.misses,
+            created=self._created,
+            deletions=self._deletions,
+            expirations=self._expirations,
+            evictions=self._evictions,
+            dropped=self._dropped,
+            tombstones_made=graves.made,
+            tombstones_superseded=graves.superseded,
+            tombstones_forgotten=graves.forgotten,
+            tombstones_dropped=graves.dropped,
+        )
+
+    def check(self) -> None:
+        """Recount everything. Raises ``StoreCorrupted`` that names what is off. Takes time in proportion to the store."""
+        audit(self)
+
+    def _put_new(self, partition: int, key: bytes, record: bytes) -> Put:
+        # No value of this key is stored.
+        now6 = self.now6
+        if record[FLAGS] >= TOMBSTONE or record[8:14] <= now6:
+            return self._put_tombstone(partition, key, _as_tombstone(record))
+        graves = self.tables[partition].graves
+        grave = graves.get(key) if graves else None
+        if grave is not None:
+            if grave[8:14] > now6 and record[:8] <= grave[:8]:
+                return _SAME if record[:8] == grave[:8] else _OLDER
+            self.graves.supersede(self.tables[partition], key)
+        self._created += 1
+        self.live.insert(partition, key, record)
+        if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
+            self._fit(self.tables[partition], key, record)
+        return _CREATED
+
+    def _put_over(self, table: Table, key: bytes, old: bytes, record: bytes) -> Put:
+        # A value of this key is stored, perhaps expired; and the record is a tombstone or has another expiry.
+        now6 = self.now6
+        if old[8:14] <= now6:
+            self.live.take(table, key)
+            self._expired(table.number, key, old)
+            return self._put_new(table.number, key, record)
+        if record[FLAGS] >= TOMBSTONE or record[8:14] <= now6:
+            return self._put_tombstone(table.number, key, _as_tombstone(record))
+        if record <= old:
+            return _SAME if record[:8] == old[:8] else _OLDER
+        self.live.replace(table, key, old, record)
+        if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
+            self._fit(table, key, record)
+        return _REPLACED
+
+    def _put_tombstone(self, partition: int, key: bytes, grave: bytes) -> Put:
+        table = self.tables[partition]
+        value, older = table.find(key), table.graves.get(key)
+        if value is not None:
+            if grave[:8] < value[:8]:
+                return _OLDER
+            self.live.take(table, key)
+            self._deletions += 1
+        elif older is not None and older[8:14] > self.now6 and grave <= older:
+            return _SAME if grave[:8] == older[:8] else _OLDER
+        if grave[8:14] > self.now6:
+            if older is not None:
+                self.graves.supersede(table, key)
+            self.graves.keep(partition, key, grave)
+        return _CREATED if value is None else _REPLACED
+
+    def _visible(self, record: bytes | None) -> bytes | None:
+        # What a record is at this moment: itself, a tombstone once it has expired, then nothing.
+        if record is None or record[8:14] > self.now6:
+            return record
+        grave = _as_tombstone(record)
+        return grave if grave[8:14] > self.now6 else None
+
+    def _expired(self, partition: int, key: bytes, record: bytes) -> None:
+        self._expirations += 1
+        grave = _as_tombstone(record)
+        if grave[8:14] > self.now6:
+            self.graves.keep(partition, key, grave)
+
+    def _fit(self, table: Table, key: bytes, record: bytes) -> None:
+        # Each put pays for about twice what it brought, so a budget that was exceeded is soon held again, and no put is slow.
+        cost = entry_cost(key, record)
+        if cost > self.budget_bytes:  # no reason to throw out everything else first
+            self.live.take(table, key)
+            self._evictions += 1
+            return
+        enough = self.used_bytes - 2 * cost
+        while self.used_bytes > self.budget_bytes and self.used_bytes > enough and self._evict():
+            pass
+        if self.used_bytes > self.budget_bytes:
+            self._wake_ms = 0  # the rest is for advance
+
+    def _evict(self) -> bool:
+        victim = self.live.evict()
+        if victim is None:
+            return False
+        partition, key, record = victim
+        if record[8:14] > self.now6:
+            self._evictions += 1
+        else:
+            self._expired(partition, key, record)
+        return True
+
+    def _reclaim(self, work: int) -> bool:
+        now_ms = self.now_ms
+        due = self.live.take_due(now_ms, work)
+        for partition, key, record in due:
+            self._expired(partition, key, record)
+        work -= len(due)
+        work -= self.graves.forget_due(now_ms, work)
+        over = self.used_bytes > self.budget_bytes
+        while over and work > 0:
+            over = self._evict() and self.used_bytes > self.budget_bytes
+            work -= 1
+        self._wake_ms = 0 if over else min(self.live.wheel.wake_ms, self.graves.wheel.wake_ms)
+        return self._wake_ms == 0
+
+    def __len__(self) -> int:
+        """Return the number of live records, expired ones included until they are reclaimed."""
+        return len(self.policy)
+
+    def __repr__(self) -> str:
+        used = f"{self.used_bytes}/{self.budget_bytes} B"
+        return f"<Store records={len(self)} tombstones={len(self.graves)} used={used} now={self.now_ms} ms>"
+
+
+def _as_tombstone(record: bytes) -> bytes:
+    if record[FLAGS] >= TOMBSTONE:
+        return record
+    return tombstone(version_of(record), min(expiry_of(record) + TOMBSTONE_MS, NEVER))

@@ -1,0 +1,98 @@
+"""One partition's memory: plain dicts from key to record.
+
+Here lives the container and the bytes its dicts take. Never here: which record is kept or thrown out.
+
+Dicts of ``bytes`` are nothing to the cyclic garbage collector, and they remember the order of insertion, which makes each
+of them the first-in-first-out queue of its partition. 16384 small dicts take less per record than one big one, and
+none ever stalls a node while it grows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvcache.store.sizes import DICT_BYTES, Ledger
+
+__all__ = ["EMPTY_TABLE", "TABLE_BYTES", "Table", "close_if_empty", "open_table"]
+
+
+class Table:
+    """The records of one partition. ``small`` and ``main`` hold live ones (see ``eviction``), ``graves`` tombstones."""
+
+    __slots__ = ("graves", "graves_size", "main", "main_size", "number", "small", "small_size")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.small: dict[bytes, bytes] = {}
+        self.main: dict[bytes, bytes] = {}
+        self.graves: dict[bytes, bytes] = {}
+        self.small_size = self.main_size = self.graves_size = _EMPTY_SIZE
+
+    def find(self, key: bytes) -> bytes | None:
+        """Return the record of ``key`` that is not a tombstone, expired or not."""
+        return self.main.get(key) or self.small.get(key)
+
+    def measure(self) -> int:
+        """Return by how many bytes the dicts of live records have grown since they were last measured."""
+        before = self.small_size + self.main_size
+        self.small_size = self.small.__sizeof__()
+        self.main_size = self.main.__sizeof__()
+        return self.small_size + self.main_size - before
+
+    def measure_graves(self) -> int:
+        """Return by how many bytes the dict of tombstones has grown since it was last measured."""
+        before = self.graves_size
+        self.graves_size = self.graves.__sizeof__()
+        return self.graves_size - before
+
+    def shrink(self) -> int:
+        """Give back the room of dicts of live records that are mostly empty; return by how many bytes they grew (at most 0).
+
+        A dict never shrinks on removal. Callers come here when a length passes a power of two on its way down, so that the
+        look costs next to nothing on average.
+        """
+        self.small = _compact(self.small)
+        self.main = _compact(self.main)
+        return self.measure()
+
+    def shrink_graves(self) -> int:
+        """Do the same for the dict of tombstones."""
+        self.graves = _compact(self.graves)
+        return self.measure_graves()
+
+    def __repr__(self) -> str:
+        return f"<Table {self.number} small={len(self.small)} main={len(self.main)} graves={len(self.graves)}>"
+
+
+def _compact(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    if table.__sizeof__() <= _SPARSE_FLOOR + _SPARSE_BYTES * len(table):
+        return table
+    return dict(table)
+
+
+_EMPTY_SIZE: Final = {}.__sizeof__()
+_SPARSE_BYTES: Final = 120  # a full dict takes 26 to 60 bytes per entry
+_SPARSE_FLOOR: Final = _EMPTY_SIZE + 8
+
+_SLOTS_BYTES: Final = 96
+TABLE_BYTES: Final = _SLOTS_BYTES + 3 * (_EMPTY_SIZE + DICT_BYTES)
+"""What an empty table takes."""
+
+EMPTY_TABLE: Final = Table(-1)
+"""Stands for every partition that holds nothing, so that a read needs no test for one. Never written to."""
+
+
+def open_table(tables: list[Table], number: int, ledger: Ledger) -> Table:
+    """Return the table of a partition, a new one if it held nothing."""
+    table = tables[number]
+    if table is EMPTY_TABLE:
+        tables[number] = table = Table(number)
+        ledger.used += TABLE_BYTES
+    return table
+
+
+def close_if_empty(tables: list[Table], table: Table, ledger: Ledger) -> None:
+    """Let a table go that holds nothing any more. Its dicts must have been shrunk."""
+    if not (table.small or table.main or table.graves) and tables[table.number] is table:
+        tables[table.number] = EMPTY_TABLE
+        ledger.used -= TABLE_BYTES

@@ -1,0 +1,194 @@
+"""The HTTP front door: from a request to a route to an answer, whatever happens in between.
+
+Here lives the table of routes, the one place where errors become answers, start and stop. Never here: what a route does
+(``kv``, ``batch``, ``metrics``), or connections (``connection``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+from aiohttp import web
+
+from kvcache.transport.http.answers import Refusal, error_response, json_response, stamp
+from kvcache.transport.http.batch import BatchRoute
+from kvcache.transport.http.body import BodyReader
+from kvcache.transport.http.connection import HttpConnection, OpenConnections
+from kvcache.transport.http.kv import KV_PREFIX, KeyRoutes, RecordClient
+from kvcache.transport.http.limits import HttpCounters, HttpLimits
+from kvcache.transport.metrics import NodeMetrics
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.errors import KvCacheError, NodeFault, NotReady, Overloaded
+
+__all__ = ["HttpFrontDoor", "NodeView"]
+
+_log = logging.getLogger("kvcache.http")
+
+_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+_CLOSING_SECONDS: Final = 0.1
+"""What a request that has outlived the grace of a stop gets to notice that it is cancelled."""
+
+_UNSHED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that answer under any load: they tell an operator, or a load balancer, that there is load."""
+
+
+class NodeView(Protocol):
+    """What HTTP needs of the node."""
+
+    @property
+    def client(self) -> RecordClient:
+        """The embedded client, which carries any key to its owners."""
+
+    def ready(self) -> bool:
+        """Say whether the node has joined and loaded."""
+
+    def topology(self) -> Topology:
+        """Return the newest topology that the node knows."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the node's counters, in sections, fit for JSON."""
+
+
+class HttpFrontDoor:
+    """Serves HTTP on connections that somebody else accepts. Belongs to the event loop that ``start`` ran on."""
+
+    def __init__(self, node: NodeView, limits: HttpLimits | None = None) -> None:
+        self._node = node
+        self._limits = limits or HttpLimits()
+        self.counters = HttpCounters()
+        self._connections = OpenConnections()
+        self._server: web.Server | None = None
+        self._stopping = False
+        self._metrics = NodeMetrics(self.statistics)
+        self._routes: Mapping[str, Mapping[str, _Handler]] = {}
+
+    async def start(self) -> None:
+        """Get ready to serve. The node's client must be there by now."""
+        client = self._node.client
+        bodies = BodyReader(self._limits, self.counters)
+        keys = KeyRoutes(client, bodies, self._limits.value_limit)
+        self._routes = {
+            KV_PREFIX: {"GET": keys.get, "HEAD": keys.get, "PUT": keys.put, "DELETE": keys.delete},
+            "/v1/batch": {"POST": BatchRoute(client, bodies, self._limits).post},
+            "/v1/topology": _reading(self._topology),
+            "/v1/stats": _reading(self._statistics),
+            "/metrics": _reading(self._prometheus),
+            "/healthz": _reading(self._alive),
+            "/readyz": _reading(self._ready),
+        }
+        self._server = web.Server(self._serve)
+        self._stopping = False
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def connection(self) -> HttpConnection:
+        """Return the protocol for one new connection, whose first bytes may have been read already."""
+        if self._server is None:
+            raise NotReady("the HTTP front door has not been started")
+        return HttpConnection(self._server, self._limits, self.counters, self._connections)
+
+    async def stop(self, grace: float) -> None:
+        """Close idle connections, let requests finish for up to ``grace`` seconds, then close what is left.
+
+        Whoever accepts connections should have stopped before. Answers given meanwhile say ``Connection: close``.
+        """
+        server, self._stopping = self._server, True
+        if server is None:
+            return
+        for connection in self._connections:
+            connection.close_if_idle()
+        await self._connections.wait_gone(grace)
+        await server.shutdown(_CLOSING_SECONDS)
+        for connection in self._connections:
+            connection.abort()
+        self._server = None
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the node's counters with a section ``http`` of our own."""
+        return {**self._node.statistics(), "http": self.counters.as_dict()}
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; aiohttp calls this, one request of a connection at a time."""
+        deadlines = cast(HttpConnection, request.protocol).deadlines
+        deadlines.began(request.content if request.body_exists else None)
+        self.counters.requests += 1
+        self.counters.in_flight += 1
+        try:
+            response = await self._answer(request)
+            if self._stopping or not request.content.is_eof():
+                response.force_close()
+            stamp(response)
+            self.counters.answered(response.status)
+            return response
+        finally:
+            self.counters.in_flight -= 1
+            deadlines.ended()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return await self._handler(request)(request)
+        except KvCacheError as error:
+            if isinstance(error, NodeFault):
+                _log.error("%s %s: %s", request.method, request.path_qs, error)
+            return error_response(error)
+        except Exception:  # noqa: BLE001 - a bug in one route must cost one answer, not the connection
+            self.counters.faults += 1
+            _log.exception("%s %.200r failed", request.method, request.raw_path)
+            return error_response(NodeFault())
+
+    def _handler(self, request: web.BaseRequest) -> _Handler:
+        """Return the handler for a request. Raises for unknown paths, methods and versions, and under too much load."""
+        if request.version.major != 1:
+            raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.0 and HTTP/1.1")
+        path = request.rel_url.raw_path
+        methods = self._routes.get(KV_PREFIX if path.startswith(KV_PREFIX) else path)
+        if methods is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}")
+        handler = methods.get(request.method)
+        if handler is None:
+            allowed = ", ".join(methods)
+            raise Refusal(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"{request.method} is not allowed here; allowed: {allowed}",
+                headers={"Allow": allowed},
+            )
+        if self.counters.in_flight > self._limits.requests_in_flight and path not in _UNSHED:
+            self.counters.shed += 1
+            raise Overloaded(f"over {self._limits.requests_in_flight} HTTP requests in flight; ask again later")
+        return handler
+
+    async def _topology(self, _request: web.BaseRequest) -> web.Response:
+        document = self._node.topology().to_json()
+        return web.Response(body=document, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+    async def _statistics(self, _request: web.BaseRequest) -> web.Response:
+        return json_response(self.statistics())
+
+    async def _prometheus(self, request: web.BaseRequest) -> web.Response:
+        content_type, text = self._metrics.render(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+
+    async def _alive(self, _request: web.BaseRequest) -> web.Response:
+        return json_response({"status": "alive"})
+
+    async def _ready(self, _request: web.BaseRequest) -> web.Response:
+        if self._stopping:
+            raise NotReady("the node is stopping")
+        if not self._node.ready():
+            raise NotReady
+        return json_response({"status": "ready"})
+
+    def __repr__(self) -> str:
+        state = "stopping" if self._stopping else "new" if self._server is None else "serving"
+        return f"<HttpFrontDoor {state} connections={len(self._connections)} in_flight={self.counters.in_flight}>"
+
+
+def _reading(handler: _Handler) -> Mapping[str, _Handler]:
+    return {"GET": handler, "HEAD": handler}

@@ -1,0 +1,28 @@
+"""The limits of a node's port, as one frozen table.
+
+Here lives every bound on connections and time; bounds on messages are in ``kvcache_client.protocol.limits``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["StreamLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of the stream protocol; sizes in bytes, times in seconds."""
+
+    value_limit: int = 1024 * 1024
+    """Largest payload; a frame may hold ``FRAME_SLACK`` more."""
+    connections: int = 10_000
+    """Connections at once, HTTP included; more are closed at once."""
+    hello_seconds: float = 5.0
+    """What the first byte and the HELLO may take."""
+    frame_seconds: float = 10.0
+    """What one frame may take from its first byte to its last."""
+    unread_seconds: float = 10.0
+    """How long a client may leave its replies unread."""
+    output_bytes: int = 256 * 1024
+    """Replies that are packed before they are handed to the socket, and what the socket may hold unread."""

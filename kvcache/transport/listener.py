@@ -1,0 +1,183 @@
+"""Listener: the one port. The first byte of a connection decides which protocol it speaks.
+
+Here lives accepting, sniffing and sweeping. Never here: either protocol. ::
+
+    0x90-0x9f, 0xdc   a msgpack array   -> StreamConnection
+    A-Z               an HTTP method    -> aiohttp, through HttpFrontDoor
+    anything else     TLS, Redis, noise -> closed, one log line a second at most
+
+The sniffer hands over the transport with the bytes that it has seen, and is never called again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Protocol
+
+from kvcache.service.service import Service
+from kvcache.transport.counters import StreamCounters
+from kvcache.transport.limits import StreamLimits
+from kvcache.transport.stream import StreamConnection
+from kvcache_client.protocol.framing import is_stream_byte
+
+__all__ = ["Door", "Listener"]
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS: Final = 0.5
+_LOG_SECONDS: Final = 1.0
+
+
+class Door(Protocol):
+    """Who takes HTTP connections."""
+
+    @property
+    def open_connections(self) -> int:
+        """How many it has open."""
+
+    def connection(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+
+
+class Listener:
+    """Accepts connections and keeps count of them."""
+
+    def __init__(self, service: Service, door: Door, limits: StreamLimits) -> None:
+        self.counters = StreamCounters()
+        self.limits = limits
+        self._service = service
+        self._door = door
+        self._now = asyncio.get_running_loop().time
+        self._server: asyncio.Server | None = None
+        self._streams: set[StreamConnection] = set()
+        self._unsniffed: set[_Sniffer] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._logged_at = -_LOG_SECONDS
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises ``OSError`` if it is taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Sniffer(self), host, port, backlog=1024)
+        self._sweep()
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    @property
+    def connections(self) -> int:
+        """Connections open now, of any kind."""
+        return len(self._streams) + len(self._unsniffed) + self._door.open_connections
+
+    def push_epoch(self, epoch: int) -> None:
+        """Tell every stream connection that there is a newer topology."""
+        for stream in self._streams:
+            stream.push_epoch(epoch)
+
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that are open go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def stop(self) -> None:
+        """Send every reply that is ready and close."""
+        self.stop_accepting()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for sniffer in list(self._unsniffed):
+            sniffer.abort()
+        for stream in list(self._streams):
+            stream.close()
+        deadline = self._now() + 1.0
+        while self._streams and self._now() < deadline:
+            await asyncio.sleep(0.005)
+        for stream in list(self._streams):
+            stream.abort()
+
+    def _sweep(self) -> None:
+        """Close what has kept us waiting too long. One timer for all connections, none for each."""
+        now = self._now()
+        connections: list[StreamConnection | _Sniffer] = [*self._streams, *self._unsniffed]
+        for connection in connections:
+            reason = connection.overdue(now)
+            if reason is not None:
+                self.counters.overdue += 1
+                self.log_rarely("closed a connection: %s", reason)
+                connection.abort()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def log_rarely(self, text: str, *values: object) -> None:
+        """Log at most once a second: whoever knocks a thousand times must not fill the disk."""
+        now = self._now()
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            _log.warning(text, *values)
+
+    def _accept(self, sniffer: _Sniffer) -> bool:
+        self.counters.accepted += 1
+        if self.connections >= self.limits.connections:
+            self.counters.refused += 1
+            self.log_rarely("refused a connection: %d are open", self.limits.connections)
+            return False
+        self._unsniffed.add(sniffer)
+        return True
+
+    def _settle(self, sniffer: _Sniffer, first: bytes) -> asyncio.Protocol | None:
+        """Return who takes over the connection that begins with ``first``, or None if nobody does."""
+        self._unsniffed.discard(sniffer)
+        byte = first[0]
+        if is_stream_byte(byte):
+            stream = StreamConnection(self._service, self.limits, self.counters, self._now, self._streams.discard)
+            self._streams.add(stream)
+            return stream
+        if 0x41 <= byte <= 0x5A:
+            return self._door.connection()
+        self.counters.foreign += 1
+        self.log_rarely("closed a connection that begins with byte %#04x: neither a message nor HTTP", byte)
+        return None
+
+    def _gone(self, sniffer: _Sniffer) -> None:
+        self._unsniffed.discard(sniffer)
+
+    def __repr__(self) -> str:
+        return f"<Listener streams={len(self._streams)} connections={self.connections} {self.counters!r}>"
+
+
+class _Sniffer(asyncio.Protocol):
+    """Looks at the first byte and steps out."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport | None = None
+        self._refused = False
+        self._since = asyncio.get_running_loop().time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        if not self._listener._accept(self):
+            self._refused = True
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or self._refused:
+            return
+        successor = self._listener._settle(self, data)
+        if successor is None:
+            self._refused = True
+            transport.close()
+            return
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        successor.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._refused:
+            self._listener._gone(self)
+
+    def overdue(self, now: float) -> str | None:
+        limit = self._listener.limits.hello_seconds
+        return f"no first byte within {limit:g} s" if now - self._since > limit else None
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,213 @@
+"""Stream: one connection of the fast protocol.
+
+Here lives bytes in, replies out, and every reason to close. Never here: what a verb does (``service``), or which protocol a
+connection speaks (``listener``).
+
+All replies to what one read delivered leave in one write. If the peer does not take them, the messages that are still
+unanswered wait here and nothing more is read: a connection holds one read's worth of requests and a bounded output, never more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import msgpack
+
+from kvcache.service.service import Service
+from kvcache.transport.counters import StreamCounters
+from kvcache.transport.limits import StreamLimits
+from kvcache_client.protocol.errors import (
+    HelloRequired,
+    KvCacheError,
+    MalformedFrame,
+    NodeFault,
+    UnknownVerb,
+)
+from kvcache_client.protocol.framing import FrameReader
+from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES
+from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Verb
+
+__all__ = ["StreamConnection"]
+
+_log = logging.getLogger(__name__)
+
+_SLICE: Final = 16
+"""Messages answered between two looks at the size of the output: 16 large values are the most it can be over."""
+
+
+class StreamConnection(asyncio.Protocol):
+    """A peer that speaks the stream protocol. Nothing but HELLO is answered before HELLO."""
+
+    def __init__(
+        self,
+        service: Service,
+        limits: StreamLimits,
+        counters: StreamCounters,
+        now: Callable[[], float],
+        on_close: Callable[[StreamConnection], None],
+    ) -> None:
+        self._service = service
+        self._limits = limits
+        self._counters = counters
+        self._now = now
+        self._on_close = on_close
+        self._frame_limit = limits.value_limit + FRAME_SLACK
+        self._reader = FrameReader(self._frame_limit, first_limit=HELLO_BYTES)
+        self._packer = msgpack.Packer(autoreset=False)
+        self._transport: asyncio.Transport | None = None
+        self._handlers = {Verb.HELLO: self._hello}
+        self._introduced = False
+        self._held: list[Message] = []
+        self._unread_since = 0.0
+        self._partial_since = 0.0
+        self._since = now()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, from the loop or from the listener."""
+        self._transport = full = cast(asyncio.Transport, transport)
+        full.set_write_buffer_limits(high=self._limits.output_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every complete message."""
+        messages = self._reader.feed(data)
+        if messages:
+            self._partial_since = 0.0
+            if self._held:
+                self._held += messages
+            else:
+                self._answer(messages)
+        elif not self._partial_since:
+            self._partial_since = self._now()
+        if self._reader.broken is not None and not self._held:
+            self._break_off(self._reader.broken)
+
+    def _answer(self, messages: list[Message]) -> None:
+        self._service.tick()
+        self._counters.requests += len(messages)
+        if len(messages) <= _SLICE:
+            self._execute(messages)
+        else:
+            for start in range(0, len(messages), _SLICE):
+                if self._unread_since or self._transport is None:
+                    self._held = messages[start:]
+                    return
+                self._execute(messages[start : start + _SLICE])
+                if len(self._packer.getbuffer()) > self._limits.output_bytes:
+                    self._send()
+        self._send()
+
+    def _execute(self, messages: list[Message]) -> None:
+        handlers = self._handlers
+        pack = self._packer.pack
+        for message in messages:
+            try:
+                pack(handlers[message[1]](message))
+            except Exception as error:  # noqa: BLE001  # the edge: every failure becomes a reply
+                if self._refuse(message, error):
+                    return
+                handlers = self._handlers
+
+    def _hello(self, message: Message) -> tuple[Any, ...]:
+        reply = self._service.handlers[Verb.HELLO](message)
+        self._handlers = self._service.handlers  # type: ignore[assignment]  # ints and verbs are the same keys
+        self._introduced = True
+        self._reader.limit = self._frame_limit
+        return reply
+
+    def _refuse(self, message: Any, error: Exception) -> bool:
+        """Answer a message that failed; returns whether that was the last one of this connection."""
+        if not (isinstance(message, tuple) and len(message) > 1 and isinstance(message[1], int)):
+            error = MalformedFrame(f"a message is an array of id, verb and fields, not {message!r:.60}")
+        elif not isinstance(error, KvCacheError):
+            error = self._explain(message, error)
+        self._counters.failed += 1
+        number = message[0] if isinstance(message, tuple) and message and isinstance(message[0], int) else PUSH_ID
+        detail = error.detail if isinstance(error.detail, int | bytes) else None
+        self._packer.pack((number, error.code or NodeFault.code, str(error), detail))
+        if error.closes_connection:
+            self._counters.malformed += isinstance(error, MalformedFrame)
+            self.close()
+        return error.closes_connection
+
+    def _explain(self, message: Message, error: Exception) -> KvCacheError:
+        """Say what a failure that is no error of ours means: an unknown verb, a wrong number of fields, or a bug."""
+        verb = message[1]
+        if verb not in self._service.handlers:
+            return UnknownVerb(f"verb {verb!r:.40} is not known here")
+        if not self._introduced:
+            return HelloRequired("the first message of a connection must be HELLO")
+        if isinstance(error, ValueError) and "unpack" in str(error):
+            return MalformedFrame(f"{Verb(verb).name} with {len(message) - 2} fields")
+        self._counters.faults += 1
+        _log.error("bug in %s", Verb(verb).name, exc_info=error)
+        return NodeFault(f"the node failed in {Verb(verb).name}: {type(error).__name__}")
+
+    def _send(self) -> None:
+        if self._transport is not None:
+            self._transport.write(self._packer.bytes())
+            self._packer.reset()
+
+    def push_epoch(self, epoch: int) -> None:
+        """Tell the peer that there is a newer topology."""
+        if self._introduced and self._transport is not None:
+            self._transport.write(msgpack.packb((PUSH_ID, int(Push.EPOCH), epoch)))
+
+    def pause_writing(self) -> None:
+        """The peer does not read its replies: take no more requests from it."""
+        self._unread_since = self._now()
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer has caught up: answer what was held back, then read on."""
+        self._unread_since = 0.0
+        held, self._held = self._held, []
+        if held:
+            self._answer(held)
+        if self._unread_since or self._transport is None:
+            return
+        if self._reader.broken is not None:
+            self._break_off(self._reader.broken)
+        else:
+            self._transport.resume_reading()
+
+    def overdue(self, now: float) -> str | None:
+        """Return why this connection must be closed by now, if it must."""
+        limits = self._limits
+        if not self._introduced and now - self._since > limits.hello_seconds:
+            return f"no HELLO within {limits.hello_seconds:g} s"
+        if self._partial_since and now - self._partial_since > limits.frame_seconds:
+            return f"a frame took over {limits.frame_seconds:g} s"
+        if self._unread_since and now - self._unread_since > limits.unread_seconds:
+            return f"replies unread for over {limits.unread_seconds:g} s"
+        return None
+
+    def _break_off(self, error: KvCacheError) -> None:
+        """Say why, and close: after a broken frame there is no way back into step."""
+        self._counters.malformed += 1
+        self._packer.pack((PUSH_ID, error.code, str(error), None))
+        self.close()
+
+    def close(self) -> None:
+        """Send what is packed and close."""
+        if self._transport is not None:
+            self._send()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close without sending what the peer does not read anyway."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget everything."""
+        self._transport = None
+        self._held = []
+        self._on_close(self)
+
+    def __repr__(self) -> str:
+        peer = self._transport.get_extra_info("peername") if self._transport else "gone"
+        return f"<StreamConnection {peer} introduced={self._introduced} held={len(self._held)}>"

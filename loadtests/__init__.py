@@ -1,0 +1,17 @@
+"""Load tests: real traces and side-by-side measurements against real processes.
+
+Here lives what puts load on a cluster from outside, through the same clients that a program uses, and what
+starts the servers it needs. Never here: anything that the product imports, and anything that decides whether
+a test passes by time alone (speed is reported as ratios, by ``python -m loadtests.bench``).
+
+    python -m loadtests.replay --start-cluster      a real cache trace through the real client
+    python -m loadtests.bench                       kvcache beside redis-py, pymemcache, aiomcache and emcache
+"""
+
+from __future__ import annotations
+
+__all__ = ["CannotRun"]
+
+
+class CannotRun(Exception):
+    """A load test cannot run here; the message is one line that says what is missing and what to do."""

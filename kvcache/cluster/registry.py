@@ -20,7 +20,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -46,14 +46,14 @@ CONFLICTS_MAX: Final = 1000
 
 _COMMIT: Final = """
 local stored = redis.call('GET', KEYS[1])
-local epoch = 0
 if stored then
   local valid, document = pcall(cjson.decode, stored)
   if not valid or type(document) ~= 'table' or type(document.epoch) ~= 'number' then return 'damaged' end
+  if document.epoch ~= tonumber(ARGV[1]) then return 'conflict' end
   if document.cluster_id ~= ARGV[2] then return 'foreign' end
-  epoch = document.epoch
+elseif ARGV[1] ~= '0' then
+  return 'conflict'
 end
-if epoch ~= tonumber(ARGV[1]) then return 'conflict' end
 redis.call('SET', KEYS[1], ARGV[4])
 redis.call('PUBLISH', KEYS[2], ARGV[3])
 return 'done'
@@ -79,8 +79,8 @@ class Registry:
         self.channel = f"kvcache:{cluster}:events"
         self.timeout = timeout
         self._jitter = jitter
-        self._server = _without_secrets(url)
         self._redis = _client(_checked(parse_coordinator, "coordinator", url), timeout)
+        self._server = _without_secrets(url)
 
     async def load(self) -> Topology | None:
         """Return the stored document, or None when there is none."""
@@ -159,24 +159,20 @@ class Registry:
         outage = Outage(f"cluster {self.cluster!r} does not hear of changes", self._jitter)
         oddity = ""
         while True:
-            subscription = self._redis.pubsub()
             try:
-                with self._translated():
-                    await subscription.subscribe(self.channel)
-                while True:
-                    document, complaint = await self._newer(latest)
-                    outage.over()
-                    if complaint and complaint != oddity:
-                        _log.warning("%s; keeping %r", complaint, latest)
-                    oddity = complaint
-                    if document is not None:
-                        latest = document
-                        yield document
-                    await self._wake_up(subscription, latest)
+                async with self._subscription() as events:
+                    while True:
+                        document, complaint = await self._newer(latest)
+                        outage.over()
+                        if complaint and complaint != oddity:
+                            _log.warning("%s; keeping %r", complaint, latest)
+                        oddity = complaint
+                        if document is not None:
+                            latest = document
+                            yield document
+                        await self._wake_up(events, latest)
             except ControlPlaneUnavailable as error:
                 await asyncio.sleep(outage.failed(error))
-            finally:
-                await subscription.aclose()  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """Close the connections. Safe to call again."""
@@ -196,13 +192,24 @@ class Registry:
             return None, ""
         return None, f"refused a foreign or older document in {self.key} at {self._server}: {document!r}"
 
-    async def _wake_up(self, subscription: Any, latest: Topology | None) -> None:
+    @asynccontextmanager
+    async def _subscription(self) -> AsyncIterator[Any]:
+        events = self._redis.pubsub()
+        try:
+            with self._translated():
+                await events.subscribe(self.channel)
+            yield events
+        finally:
+            with suppress(ControlPlaneUnavailable), self._translated():
+                await events.aclose()  # type: ignore[no-untyped-call]
+
+    async def _wake_up(self, events: Any, latest: Topology | None) -> None:
         """Return when a newer epoch is announced, or when it is time to poll."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + POLL_SECONDS * (0.75 + self._jitter() / 2)
         while (left := deadline - loop.time()) > 0:
             with self._translated():
-                message = await subscription.get_message(ignore_subscribe_messages=True, timeout=left)
+                message = await events.get_message(ignore_subscribe_messages=True, timeout=left)
             if message and not (latest and message["data"] == b"%d" % latest.epoch):
                 return
 
@@ -213,7 +220,13 @@ class Registry:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """The one place where errors of redis and of the system become ours."""
+        """The one place where errors of redis and of the system become ours.
+
+        It also revives a cancellation that was swallowed inside: ``asyncio.wait_for``, on which redis-py builds, loses
+        one that comes in the moment of success (until Python 3.12), and who cancelled would wait for ever.
+        """
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task else 0
         try:
             yield
         except ResponseError as error:
@@ -223,6 +236,9 @@ class Registry:
         except (RedisError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise ControlPlaneUnavailable(f"coordination at {self._server} does not answer: {reason}") from error
+        finally:
+            if task and task.cancelling() > cancellations:
+                raise asyncio.CancelledError
 
     def __repr__(self) -> str:
         return f"<Registry {self.key} at {self._server} timeout={self.timeout}s>"

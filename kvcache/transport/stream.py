@@ -27,12 +27,15 @@ from kvcache_client.protocol.errors import (
     UnknownVerb,
 )
 from kvcache_client.protocol.framing import FrameReader
-from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES
+from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES, TEXT_BYTES
 from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Verb
 
 __all__ = ["StreamConnection"]
 
 _log = logging.getLogger(__name__)
+
+_TEXT: Final = TEXT_BYTES // 4
+"""Characters of an error's text that surely fit its bytes in UTF-8."""
 
 _SLICE: Final = 16
 """Messages answered between two looks at the size of the output: 16 large values are the most it can be over."""
@@ -100,15 +103,13 @@ class StreamConnection(asyncio.Protocol):
         self._send()
 
     def _execute(self, messages: list[Message]) -> None:
-        handlers = self._handlers
         pack = self._packer.pack
         for message in messages:
             try:
-                pack(handlers[message[1]](message))
+                pack(self._handlers[message[1]](message))
             except Exception as error:  # noqa: BLE001  # the edge: every failure becomes a reply
                 if self._refuse(message, error):
                     return
-                handlers = self._handlers
 
     def _hello(self, message: Message) -> tuple[Any, ...]:
         reply = self._service.handlers[Verb.HELLO](message)
@@ -126,7 +127,7 @@ class StreamConnection(asyncio.Protocol):
         self._counters.failed += 1
         number = message[0] if isinstance(message, tuple) and message and isinstance(message[0], int) else PUSH_ID
         detail = error.detail if isinstance(error.detail, int | bytes) else None
-        self._packer.pack((number, error.code or NodeFault.code, str(error), detail))
+        self._packer.pack((number, error.code or NodeFault.code, str(error)[:_TEXT], detail))
         if error.closes_connection:
             self._counters.malformed += isinstance(error, MalformedFrame)
             self.close()
@@ -135,10 +136,10 @@ class StreamConnection(asyncio.Protocol):
     def _explain(self, message: Message, error: Exception) -> KvCacheError:
         """Say what a failure that is no error of ours means: an unknown verb, a wrong number of fields, or a bug."""
         verb = message[1]
+        if not self._introduced and verb != Verb.HELLO:
+            return HelloRequired("the first message of a connection must be HELLO")
         if verb not in self._service.handlers:
             return UnknownVerb(f"verb {verb!r:.40} is not known here")
-        if not self._introduced:
-            return HelloRequired("the first message of a connection must be HELLO")
         if isinstance(error, ValueError) and "unpack" in str(error):
             return MalformedFrame(f"{Verb(verb).name} with {len(message) - 2} fields")
         self._counters.faults += 1

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {
     *("kvcache", "client", "deploy", "tests", "loadtests"),
@@ -109,6 +111,33 @@ def caught(handler: ast.ExceptHandler) -> set[str]:
 def test_there_is_something_to_check() -> None:
     assert len(SOURCES) > 20
     assert len(PURE_SOURCES) > 10
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"),
+    [
+        ("try: f()\nexcept: log()", True),
+        ("try: f()\nexcept Exception: pass", True),
+        ("try: f()\nexcept (ValueError, Exception): ...", True),
+        ("try: f()\nexcept asyncio.CancelledError: log()", True),
+        ("try: f()\nexcept BaseException: clean()", True),
+        ("with contextlib.suppress(Exception): f()", True),
+        ("try: f()\nexcept Exception as error: log(error)", False),
+        ("try: f()\nexcept BaseException:\n    clean()\n    raise", False),
+        ("try: f()\nexcept KeyError: pass", False),
+        ("with contextlib.suppress(KeyError): f()", False),
+    ],
+)
+def test_the_rule_about_swallowed_errors_tells_good_from_bad(code: str, wrong: bool) -> None:
+    assert any(swallows(node) for node in ast.walk(ast.parse(code))) is wrong
+
+
+def test_the_other_rules_find_what_they_look_for() -> None:
+    assert any(reads_the_date(node) for node in ast.walk(ast.parse("datetime.now(UTC)")))
+    assert any(calls(node, UNSAFE_CALLS) for node in ast.walk(ast.parse("x = eval(text)")))
+    (function,) = ast.parse("def f():\n    'A docstring.'\n\n    a = 1\n\n    return a").body
+    assert isinstance(function, ast.FunctionDef)
+    assert body_lines(function) == 3
 
 
 def test_imports_go_the_way_that_pyproject_says() -> None:

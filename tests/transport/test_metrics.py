@@ -1,9 +1,13 @@
 """The node's counters in Prometheus' words."""
 
+from dataclasses import fields
+
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from kvcache.store.statistics import StoreStatistics
+from kvcache.transport.counters import StreamCounters
 from kvcache.transport.http.limits import HttpCounters
 from kvcache.transport.metrics import METRICS, NodeMetrics
 
@@ -30,7 +34,7 @@ def test_a_described_number_has_its_type_and_its_equation():
     families = scrape(STATISTICS)
     hits = families["kvcache_store_hits"]
     assert (hits.type, hits.samples[0].name, hits.samples[0].value) == ("counter", "kvcache_store_hits_total", 10)
-    assert "reads = hits + misses" in hits.documentation
+    assert "gets = hits + misses" in hits.documentation
     assert families["kvcache_store_records"].type == "gauge"
 
 
@@ -80,5 +84,9 @@ def test_every_metric_is_explained_under_a_name_of_its_own(place):
     assert not metric.name.endswith("_total")
 
 
-def test_every_counter_of_http_is_described():
-    assert {("http", name) for name in HttpCounters().as_dict()} == {place for place in METRICS if place[0] == "http"}
+@pytest.mark.parametrize(
+    ("section", "counted"), [("store", StoreStatistics), ("stream", StreamCounters), ("http", HttpCounters)]
+)
+def test_every_counter_that_a_part_keeps_is_described(section, counted):
+    described = {place[1] for place in METRICS if place[0] == section}
+    assert {field.name for field in fields(counted)} <= described

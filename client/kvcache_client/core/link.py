@@ -25,6 +25,7 @@ from kvcache_client.protocol.verbs import PROTOCOL_VERSION, PUSH_ID, Message, Pu
 __all__ = ["Greeting", "Link", "Waiter", "error_of", "hello", "read_greeting"]
 
 _ID_MASK: Final = 0xFFFFFFFF
+"""The highest id; the next is 1 again, for 0 is never a request."""
 
 
 class Waiter(Protocol):
@@ -98,7 +99,7 @@ class Link:
 
     def enqueue(self, request: Request, waiter: Waiter) -> int:
         """Take a request whose reply goes to ``waiter``; it leaves with the next ``output``. Returns its id."""
-        self._id = request[0] = number = (self._id & _ID_MASK) + 1
+        self._id = request[0] = number = self._id % _ID_MASK + 1
         self._pending[number] = waiter
         self._packer.pack(request)
         return number
@@ -154,7 +155,7 @@ class Link:
         stale = []
         for number in self._pending:  # in the order of asking
             # Ids wrap at 2^32: "up to" is a distance, not a comparison (RFC 1982).
-            if (newest - number) & _ID_MASK >= 1 << 31:
+            if (newest - number) % _ID_MASK >= 1 << 31:
                 break
             stale.append(number)
         waiters = [self._pending.pop(number) for number in stale]

@@ -12,8 +12,9 @@ the correction after the walk, in place of skipping full nodes during it, are ou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from typing import Final, TypeAlias
 
 from kvcache_client.placement.partitions import PARTITIONS
@@ -25,9 +26,6 @@ Owners: TypeAlias = list[tuple[int, ...]]
 
 _STRIDE: Final = 10125
 """Odd, near the golden section of 16384: any run of the order below lies evenly spread over the ring."""
-
-_SEARCH: Final = 64
-"""How many nodes are tried as a new owner of one copy before another partition is tried instead."""
 
 
 def _last_first() -> Iterator[int]:
@@ -44,37 +42,28 @@ def bound_copies(
     """Move copies in ``owners`` until no node holds more than its limit.
 
     ``zones`` has the zone of each node and ``quota`` the copies of a partition that a zone may hold; ``walk`` gives
-    the nodes clockwise from a partition. A copy that no node may take over stays where it is.
+    the nodes clockwise from a partition. A copy that none of these may take stays, and another one moves.
     """
-    loads = [0] * len(limits)
-    for chosen in owners:
-        for node in chosen:
-            loads[node] += 1
+    loads = _count(chain.from_iterable(owners), len(limits))
+
+    def taker(partition: int, kept: Sequence[int]) -> int | None:
+        full = [zones[node] for node in kept]
+        for node in walk(partition):
+            if loads[node] < limits[node] and node not in kept and full.count(zones[node]) < quota:
+                return node
+        return None
+
     over = {node for node, load in enumerate(loads) if load > limits[node]}
     for partition in _last_first():
         if not over:
             return
-        chosen = owners[partition]
-        if over.isdisjoint(chosen):
-            continue
-        for node in chosen:
-            if node not in over:
-                continue
-            kept = [other for other in owners[partition] if other != node]
-            kept_zones = [zones[other] for other in kept]
-            for taker in islice(walk(partition), _SEARCH):
-                if (
-                    loads[taker] < limits[taker]
-                    and taker != node
-                    and taker not in kept
-                    and kept_zones.count(zones[taker]) < quota
-                ):
-                    owners[partition] = (*kept, taker)
-                    loads[taker] += 1
-                    loads[node] -= 1
-                    if loads[node] <= limits[node]:
-                        over.discard(node)
-                    break
+        for giver in owners[partition]:
+            if giver in over:
+                kept = [node for node in owners[partition] if node != giver]
+                found = taker(partition, kept)
+                if found is not None:
+                    owners[partition] = (*kept, found)
+                    _pass_on(giver, found, loads, limits, over)
 
 
 def bound_primaries(owners: Owners, limits: Sequence[int]) -> None:
@@ -82,22 +71,26 @@ def bound_primaries(owners: Owners, limits: Sequence[int]) -> None:
 
     No copy moves. A primary whose co-owners are all at their limits stays.
     """
-    loads = [0] * len(limits)
-    for chosen in owners:
-        loads[chosen[0]] += 1
+    loads = _count((chosen[0] for chosen in owners), len(limits))
     over = {node for node, load in enumerate(loads) if load > limits[node]}
     for partition in _last_first():
         if not over:
             return
-        chosen = owners[partition]
-        node = chosen[0]
-        if node not in over:
-            continue
-        for taker in chosen[1:]:
-            if loads[taker] < limits[taker]:
-                owners[partition] = (taker, *(other for other in chosen if other != taker))
-                loads[taker] += 1
-                loads[node] -= 1
-                if loads[node] <= limits[node]:
-                    over.discard(node)
-                break
+        giver, *others = owners[partition]
+        if giver in over:
+            found = next((node for node in others if loads[node] < limits[node]), None)
+            if found is not None:
+                owners[partition] = (found, *(node for node in owners[partition] if node != found))
+                _pass_on(giver, found, loads, limits, over)
+
+
+def _count(nodes: Iterable[int], number: int) -> list[int]:
+    counts = Counter(nodes)
+    return [counts[node] for node in range(number)]
+
+
+def _pass_on(giver: int, taker: int, loads: list[int], limits: Sequence[int], over: set[int]) -> None:
+    loads[giver] -= 1
+    loads[taker] += 1
+    if loads[giver] <= limits[giver]:
+        over.discard(giver)

@@ -45,11 +45,20 @@ __all__ = ["ALGORITHM", "DEFAULT_VNODES", "Node", "Placement", "PlacementSpec", 
 _SLACK: Final = Fraction(21, 20)
 """How much of its fair share a node may hold. Less moves more copies when the cluster changes."""
 
+_REACH: Final = 512
+"""How many points are searched for a node that takes over a copy, before another partition gives one away instead."""
+
+_DENSE: Final = 16
+"""Points per partition that a ring needs. On a denser one, points far behind a partition's place are left out: hardly
+a walk gets there, and sorting them would take most of the time for 1000 nodes."""
+
 _NODE_BITS: Final = 16
 """The low bits of a point make room for the node that it belongs to, so that one list of integers is the ring."""
 
 _NODE_MASK: Final = (1 << _NODE_BITS) - 1
 _SPACING: Final = (1 << 64) // PARTITIONS
+_OFFSET: Final = _SPACING - 1
+"""The bits of a point that say how far it lies behind the place of a partition."""
 
 
 class _Ring:
@@ -59,8 +68,12 @@ class _Ring:
 
     def __init__(self, spec: PlacementSpec, points: Sequence[int]) -> None:
         ring: list[int] = []
+        near = _SPACING * _DENSE * PARTITIONS // max(1, sum(points))
         for place, (node, count) in enumerate(zip(spec.nodes, points, strict=True)):
-            ring += [point & ~_NODE_MASK | place for point in _points(node.id, spec.seed, count)]
+            part = _points(node.id, spec.seed, count)
+            if near < _SPACING:
+                part = [point for point in part if point & _OFFSET < near] or [min(part, key=_OFFSET.__and__)]
+            ring += [point & ~_NODE_MASK | place for point in part]
         ring.sort()
         self._nodes = len(spec.nodes)
         self._holders = array("H", [point & _NODE_MASK for point in ring])
@@ -70,17 +83,23 @@ class _Ring:
 
     def walk(self, partition: int) -> Iterator[int]:
         """Yield each node once, clockwise from the place of ``partition``."""
+        return self._distinct(partition, len(self._holders))
+
+    def near(self, partition: int) -> Iterator[int]:
+        """Yield the nodes that a walk meets soon; those with very few points may be missing."""
+        return self._distinct(partition, min(_REACH, len(self._holders)))
+
+    def _distinct(self, partition: int, points: int) -> Iterator[int]:
         holders = self._holders
+        start = self._starts[partition]
         seen: set[int] = set()
-        index = self._starts[partition]
-        while len(seen) < self._nodes:
-            node = holders[index]
-            index += 1
-            if index == len(holders):
-                index = 0
+        for index in range(start, start + points):
+            node = holders[index % len(holders)]
             if node not in seen:
                 seen.add(node)
                 yield node
+                if len(seen) == self._nodes:
+                    return
 
     def choose(self, copies: int, zones: Sequence[str], quota: int, always: frozenset[int]) -> Owners:
         """Return for each partition the first ``copies`` nodes of its walk, at most ``quota`` of a zone.
@@ -122,7 +141,7 @@ class _Ring:
         return tuple(chosen)
 
 
-def _points(id: str, seed: int, count: int) -> array[int]:
+def _points(id: str, seed: int, count: int) -> Sequence[int]:
     """Return ``count`` points of a node; one hash of 128 bits makes two. A longer list begins with the shorter."""
     name = id.encode()
     points = array("Q")
@@ -200,7 +219,7 @@ def _build(spec: PlacementSpec) -> Placement:
     if not copies:
         return Placement(spec, ((),) * PARTITIONS, ring)
     owners = ring.choose(copies, zones, quota, always)
-    bound_copies(owners, [_limit(share * PARTITIONS) for share in shares], zones, quota, ring.walk)
+    bound_copies(owners, [_limit(share * PARTITIONS) for share in shares], zones, quota, ring.near)
     bound_primaries(owners, [_limit(share * PARTITIONS / copies) for share in shares])
     named: dict[tuple[int, ...], tuple[str, ...]] = {}
     for chosen in owners:

@@ -42,8 +42,8 @@ REPLY_BYTES: Final = 8 * 1024 * 1024
 TEXT_BYTES: Final = 4096
 """Longest text field of a message, in UTF-8: names and what an error says. Who sends more than that cuts it."""
 
-FRAME_SLACK: Final = 16 * 1024
-"""What a frame may hold beyond its largest payload: key, header, message fields."""
+FRAME_SLACK: Final = KEYS_PER_FRAME * (KEY_BYTES + 8)
+"""What a frame may hold beyond one largest payload: the longest keys of a full batch, or the smaller records before it."""
 
 HELLO_BYTES: Final = 4096
 """The one frame that a connection may send before it has introduced itself."""

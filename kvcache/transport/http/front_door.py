@@ -6,6 +6,7 @@ Here lives the table of routes, the one place where errors become answers, start
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -127,6 +128,9 @@ class HttpFrontDoor:
             stamp(response)
             self.counters.answered(response.status)
             return response
+        except asyncio.CancelledError:
+            self.counters.cut_off += 1
+            raise
         finally:
             self.counters.in_flight -= 1
             deadlines.ended()

@@ -57,7 +57,10 @@ def _by_class() -> dict[str, int]:
 
 @dataclass(slots=True)
 class HttpCounters:
-    """What the front door has seen. The sum of ``responses`` = requests - in_flight + malformed + late_heads."""
+    """What the front door has seen.
+
+    The sum of ``responses`` = requests - in_flight - cut_off + malformed + late_heads.
+    """
 
     connections: int = 0
     """Open now."""
@@ -81,6 +84,8 @@ class HttpCounters:
     """Requests given up because their body was not complete in time."""
     late_readers: int = 0
     """Connections closed because the client did not take its reply."""
+    cut_off: int = 0
+    """Requests that had no answer yet when a stop ran out of patience."""
     faults: int = 0
     """Requests that failed in a way nobody foresaw; each has its traceback in the log."""
 

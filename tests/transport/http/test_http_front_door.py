@@ -107,6 +107,8 @@ async def test_stopping_ends_what_outlives_its_grace(world):
     assert await stuck.closed() == b""
     assert await half.closed() == b""
     await world.until(lambda: world.door.counters.connections == 0)
+    assert world.door.counters.cut_off == 1
+    assert world.node.client.records == {}
 
 
 async def test_a_door_that_was_not_opened_takes_no_connections(world):

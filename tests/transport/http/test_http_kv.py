@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from kvcache_client.protocol.errors import InDoubt, Unavailable
-from kvcache_client.protocol.record import PayloadType, flags_of, make_record, payload_of, version_of
+from kvcache_client.protocol.record import NEVER, PayloadType, flags_of, make_record, payload_of, version_of
 
 KEY = "/v1/kv/user:1"
 
@@ -125,7 +125,7 @@ async def test_the_content_type_decides_the_type_of_the_value(world, content_typ
 
 async def test_an_integer_is_readable_as_text(world):
     client = world.node.client
-    client.records[b"user:1"] = make_record(9 << 21, (1 << 48) - 1, PayloadType.INTEGER, b"-42")
+    client.records[b"user:1"] = make_record(9 << 21, NEVER, PayloadType.INTEGER, b"-42")
     got = await world.ask("GET", KEY)
     assert (got.body, got.headers["Content-Type"]) == (b"-42", "text/plain; charset=utf-8")
 
@@ -294,6 +294,6 @@ async def test_an_error_of_the_cluster_keeps_its_name_and_status(world, error, s
 
 
 async def test_a_record_from_the_future_is_an_error_and_not_a_wrong_value(world):
-    world.node.client.records[b"user:1"] = make_record(9 << 21, (1 << 48) - 1, 0x11, b"squeezed")
+    world.node.client.records[b"user:1"] = make_record(9 << 21, NEVER, 0x11, b"squeezed")
     answer = await world.ask("GET", KEY)
     assert (answer.status, json.loads(answer.body)["error"]) == (500, "UndecodableValue")

@@ -5,17 +5,34 @@ Here lives the validity of keys, records and numbers on the wire. Never here: wh
 
 from __future__ import annotations
 
-from typing import Any
+import reprlib
+from typing import Any, Final
 
 from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
-from kvcache_client.protocol.errors import InvalidKey, InvalidOption, InvalidRecord, NotAnInteger, ValueTooLarge
+from kvcache_client.protocol.errors import (
+    InvalidKey,
+    InvalidOption,
+    InvalidRecord,
+    MalformedFrame,
+    NotAnInteger,
+    ValueTooLarge,
+)
 from kvcache_client.protocol.limits import KEY_BYTES
 from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, NEVER, TOMBSTONE, PayloadType, flags_of, payload_of
+from kvcache_client.protocol.version import MAX_VERSION
 
-__all__ = ["bad_key", "check_expiry", "check_int64", "check_record", "integer_in"]
+__all__ = ["bad_key", "check_expiry", "check_int64", "check_record", "check_version", "integer_in", "shown"]
 
 _LONGEST_INTEGER = 20
 """Digits and sign of the longest 64-bit number."""
+
+_SHOWN: Final = reprlib.Repr()
+_SHOWN.maxlevel = 2
+
+
+def shown(field: Any) -> str:
+    """Return a few characters of what a stranger sent; ``repr`` would follow a million nested arrays, or fail at their depth."""
+    return f"{_SHOWN.repr(field):.60}"
 
 
 def bad_key(key: Any) -> InvalidKey:
@@ -41,18 +58,17 @@ def check_record(record: Any, value_limit: int) -> bytes:
 
 def check_int64(name: str, number: Any) -> int:
     """Return ``number`` if it is a signed 64-bit integer."""
-    if number.__class__ is not int or not INT64_MIN <= number <= INT64_MAX:
-        raise InvalidOption(f"{name} must be a signed 64-bit integer, not {number!r:.40}")
-    value: int = number
-    return value
+    return _integer_within(name, number, INT64_MIN, INT64_MAX)
 
 
 def check_expiry(expiry_ms: Any) -> int:
     """Return ``expiry_ms`` if it is a time that a record can carry."""
-    if expiry_ms.__class__ is not int or not 0 < expiry_ms <= NEVER:
-        raise InvalidOption(f"expiry must be 1 to {NEVER} ms since 1970, not {expiry_ms!r:.40}")
-    value: int = expiry_ms
-    return value
+    return _integer_within("expiry_ms", expiry_ms, 1, NEVER)
+
+
+def check_version(name: str, version: Any) -> int:
+    """Return ``version`` if it is one, or a condition of SWAP that stands in the place of one."""
+    return _integer_within(name, version, 0, MAX_VERSION)
 
 
 def integer_in(record: bytes) -> int:
@@ -64,3 +80,12 @@ def integer_in(record: bytes) -> int:
         return int(payload)
     except ValueError as error:
         raise NotAnInteger(f"the payload {payload!r} is marked as an integer but is none") from error
+
+
+def _integer_within(name: str, number: Any, low: int, high: int) -> int:
+    if number.__class__ is not int:
+        raise MalformedFrame(f"{name} is an integer, not {shown(number)}")
+    value: int = number
+    if not low <= value <= high:
+        raise InvalidOption(f"{name} must be {low} to {high}, not {value}")
+    return value

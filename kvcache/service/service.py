@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from kvcache.service.checks import bad_key, check_expiry, check_int64, check_record, integer_in
+from kvcache.service.checks import bad_key, check_expiry, check_int64, check_record, check_version, integer_in, shown
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
@@ -29,7 +29,6 @@ from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
 from kvcache_client.protocol.errors import (
     ClockSkew,
     CounterOverflow,
-    InvalidOption,
     InvalidRecord,
     KvCacheError,
     MalformedFrame,
@@ -111,13 +110,14 @@ class Service:
         }
         self.tick()
 
-    def tick(self) -> None:
-        """Read the clock once for all that follows in this turn; expire what is due."""
+    def tick(self) -> bool:
+        """Read the clock once for all that follows in this turn; expire some of what is due. Returns whether more is."""
         now = self._clock.now_ms()
-        if now != self._now_ms:
-            self._now_ms = now
-            self._horizon = version_at(now + MAX_CLOCK_OFFSET_MS).to_bytes(8, "big")
-            self.store.advance(now)
+        if now == self._now_ms:
+            return False
+        self._now_ms = now
+        self._horizon = version_at(now + MAX_CLOCK_OFFSET_MS + 1).to_bytes(8, "big")  # the first that is too far ahead
+        return self.store.advance(now)
 
     def adopt(self, ownership: Ownership) -> bool:
         """Answer by ``ownership`` from now on; an older one than the present is refused. Returns whether it was taken."""
@@ -211,8 +211,8 @@ class Service:
 
     def _put_many(self, message: Message) -> Reply:
         number, _, epoch, *fields = message
-        if len(fields) % 2:
-            raise MalformedFrame("PUT_MANY carries pairs of key and record")
+        if epoch.__class__ is not int or len(fields) % 2:
+            raise MalformedFrame("PUT_MANY carries an epoch, then pairs of key and record")
         statuses: list[int | None] = []
         for key, record in zip(fields[::2], fields[1::2], strict=True):
             try:
@@ -224,7 +224,7 @@ class Service:
     def _hint(self, message: Message) -> Reply:
         number, _, owner, key, record = message
         if not isinstance(owner, str):
-            raise InvalidOption(f"the owner of a hint is a node id, not {owner!r:.40}")
+            raise MalformedFrame(f"the owner of a hint is a node id, not {shown(owner)}")
         self._require_ready()
         reply = number, *self._keep(self._partition(key), key, record)
         self.hinted += 1
@@ -249,6 +249,7 @@ class Service:
     def _swap(self, message: Message) -> Reply:
         number, _, epoch, key, condition, record = message
         partition = self._writable(epoch, key)
+        check_version("condition", condition)
         if is_tombstone(check_record(record, self.identity.value_limit)):
             raise InvalidRecord("a tombstone cannot be swapped in")
         current = self.store.get(partition, key)
@@ -263,11 +264,14 @@ class Service:
         number, _, epoch, key, delta, initial, expiry_ms = message
         partition = self._writable(epoch, key)
         check_int64("delta", delta)
+        if initial is not None:
+            check_int64("initial", initial)
+            check_expiry(expiry_ms)
         current = self.store.get(partition, key)
         if current is None:
             if initial is None:
                 return number, _MISS
-            before, expiry = check_int64("initial", initial), check_expiry(expiry_ms)
+            before, expiry = initial, expiry_ms
         else:
             before, expiry = integer_in(current), expiry_of(current)
         total = before + delta
@@ -280,10 +284,10 @@ class Service:
     def _touch(self, message: Message) -> Reply:
         number, _, epoch, key, expiry_ms = message
         partition = self._writable(epoch, key)
+        expiry = check_expiry(expiry_ms)
         current = self.store.get(partition, key)
         if current is None:
             return number, _MISS
-        expiry = check_expiry(expiry_ms)
         return number, _OK, self._decide(partition, key, lambda stamp: with_expiry(current, stamp, expiry))
 
     def _decide(self, partition: int, key: bytes, make: Callable[[int], bytes]) -> bytes:
@@ -311,7 +315,7 @@ class Service:
     def _writable(self, epoch: Any, key: Any) -> int:
         partition = self._readable(key)
         if epoch.__class__ is not int:
-            raise MalformedFrame(f"an epoch is an integer, not {epoch!r:.40}")
+            raise MalformedFrame(f"an epoch is an integer, not {shown(epoch)}")
         if self.ownership is not None and epoch < self.ownership.changed_at[partition]:
             raise StaleEpoch(f"partition {partition} has other owners since epoch {self.epoch}", detail=self.epoch)
         return partition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -144,12 +145,12 @@ async def test_a_server_that_comes_back_empty_shrinks_nothing_and_is_followed_ag
         await until(lambda: "does not hear of changes" in caplog.text)
         async with EmbeddedValkey(valkey.port):
             await until(lambda: "is gone" in caplog.text)
+            assert caplog.text.count("does not hear of changes") == 1
             assert seen == [stored]
             later = stored.with_member(member(2))
             assert await registry.commit(later, 0)
             await until(lambda: len(seen) == 2)
     assert seen == [stored, later]
-    assert caplog.text.count("does not hear of changes") == 1
 
 
 async def test_a_watch_that_begins_before_the_server_waits_for_it(registries, founding, member, until, caplog):
@@ -162,3 +163,15 @@ async def test_a_watch_that_begins_before_the_server_waits_for_it(registries, fo
             stored = await registry.register(member(1), founding)
             await until(lambda: seen)
     assert seen == [stored]
+
+
+async def test_a_watch_ends_whenever_it_is_cancelled(registry):
+    dice = random.Random(4711)
+    for _ in range(80):
+        task = asyncio.ensure_future(anext(registry.watch()))
+        for _ in range(dice.randrange(50)):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=10)
+        assert done
+        assert task.cancelled()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final, Protocol
 
 from kvcache.service.service import Service
@@ -27,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 0.5
 _LOG_SECONDS: Final = 1.0
+
+_FLUSH_SECONDS: Final = 1.0
+"""What peers get at the end to take the replies that are ready for them."""
 
 
 class Door(Protocol):
@@ -51,6 +55,8 @@ class Listener:
         self._now = asyncio.get_running_loop().time
         self._server: asyncio.Server | None = None
         self._streams: set[StreamConnection] = set()
+        self._drained = asyncio.Event()
+        self._drained.set()
         self._unsniffed: set[_Sniffer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._logged_at = -_LOG_SECONDS
@@ -87,9 +93,9 @@ class Listener:
             sniffer.abort()
         for stream in list(self._streams):
             stream.close()
-        deadline = self._now() + 1.0
-        while self._streams and self._now() < deadline:
-            await asyncio.sleep(0.005)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self._drained.wait()
         for stream in list(self._streams):
             stream.abort()
 
@@ -126,14 +132,20 @@ class Listener:
         self._unsniffed.discard(sniffer)
         byte = first[0]
         if is_stream_byte(byte):
-            stream = StreamConnection(self._service, self.limits, self.counters, self._now, self._streams.discard)
+            stream = StreamConnection(self._service, self.limits, self.counters, self._now, self._forget)
             self._streams.add(stream)
+            self._drained.clear()
             return stream
         if 0x41 <= byte <= 0x5A:
             return self._door.connection()
         self.counters.foreign += 1
         self.log_rarely("closed a connection that begins with byte %#04x: neither a message nor HTTP", byte)
         return None
+
+    def _forget(self, stream: StreamConnection) -> None:
+        self._streams.discard(stream)
+        if not self._streams:
+            self._drained.set()
 
     def _gone(self, sniffer: _Sniffer) -> None:
         self._unsniffed.discard(sniffer)

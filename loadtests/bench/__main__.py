@@ -136,7 +136,7 @@ def _print_head(console: Console, run: _Run) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)  # asyncio knows how to end its tasks on this one
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def format_size(size: int) -> str:
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         amount = size / _UNITS[unit.lower()]
         if amount >= 1:
-            return f"{amount:.4g}{unit}"
+            return f"{amount:.2f}".rstrip("0").rstrip(".") + unit
     return f"{size}B"
 
 

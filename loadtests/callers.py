@@ -24,7 +24,7 @@ from kvcache_client.protocol.errors import KvCacheError
 from loadtests.histogram import LatencyHistogram
 from loadtests.trace import key_of, value_of
 
-__all__ = ["Cache", "ReplayOptions", "Tally", "VerbTally", "replay"]
+__all__ = ["Cache", "ReplayOptions", "Tally", "VerbTally", "paced", "replay"]
 
 
 class Cache(Protocol):
@@ -86,14 +86,14 @@ async def replay(
 ) -> None:
     """Send ``requests`` (key number, size in bytes) through ``cache`` and count what happens in ``tally``."""
     started = clock()
-    paced = _paced(requests, options, started, clock)
+    shared = paced(requests, options, started, clock)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(options.concurrency):
-            tasks.create_task(_caller(cache, paced, options.ttl, tally, clock))
+            tasks.create_task(_caller(cache, shared, options.ttl, tally, clock))
     tally.elapsed = clock() - started
 
 
-def _paced(
+def paced(
     requests: Iterator[tuple[int, int]], options: ReplayOptions, started: float, clock: Callable[[], float]
 ) -> Iterator[tuple[float, int, int]]:
     """Yield each request with the seconds to wait before it; one iterator serves all tasks."""

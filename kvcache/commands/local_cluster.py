@@ -183,14 +183,14 @@ class LocalCluster:
 
 def describe_exit(code: int) -> str:
     """Return what an exit code of a process says."""
-    return f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
 def _raise_if_ended(nodes: Iterable[LocalNode]) -> None:
     for node in nodes:
         code = node.process.returncode
         if code is not None:
-            raise NodeFault(f"{node.id} on {node.address} was {describe_exit(code)} before it was ready")
+            raise NodeFault(f"{node.id} on {node.address} {describe_exit(code)} before it was ready")
 
 
 async def _topology_of(node: LocalNode) -> Topology | None:

@@ -109,10 +109,10 @@ async def _supervise(cluster: LocalCluster, stopping: asyncio.Event) -> int:
 
     told = asyncio.ensure_future(stopping.wait())
     valkey = asyncio.ensure_future(cluster.valkey.wait())
-    losses = {valkey: "coordination (Valkey) was {}; data is served on, but no node can join"}
+    losses = {valkey: "coordination (Valkey) {}; data is served on, but no node can join"}
     for node in cluster.nodes:
         ended = asyncio.ensure_future(node.process.wait())
-        losses[ended] = f"{node.id} on {node.address} was {{}}; the cluster goes on"
+        losses[ended] = f"{node.id} on {node.address} {{}}; the cluster goes on"
     try:
         while losses.keys() - {valkey}:
             await asyncio.wait({told, *losses}, return_when=asyncio.FIRST_COMPLETED)

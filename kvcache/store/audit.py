@@ -62,12 +62,12 @@ def _queues(store: Store) -> list[str]:
         ("small", small, Counter({table.number: len(table.small) for table in _open_tables(store)})),
         ("main", main, Counter({table.number: len(table.main) for table in _open_tables(store)})),
     ):
-        counted = queue.records()
+        counted = queue.recount()
         if +counted != +expected or any(count < 0 for count in counted.values()):
             wrong = [number for number in {*counted, *expected} if counted[number] != expected[number]]
             faults.append(f"the {name} queue disagrees with partitions {sorted(wrong)[:5]}")
-        if len(queue) != expected.total():
-            faults.append(f"the {name} queue counts {len(queue)} records, there are {expected.total()}")
+        if queue.records != expected.total():
+            faults.append(f"the {name} queue counts {queue.records} records, there are {expected.total()}")
     return faults
 
 

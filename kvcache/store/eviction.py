@@ -59,18 +59,18 @@ class S3Fifo:
 
     def admit(self, table: Table, key: bytes, record: bytes) -> None:
         """Insert a record whose key is in neither queue."""
-        ghost = self._ghost
-        if ghost is not None and ghost.remove(key):
+        small, main, ghost = self._small, self._main, self._ghost
+        if ghost is not None and ghost.remove(key, max(_GHOST_FLOOR, _GHOST_RATIO * main.records)):
             self._enter_main(table, key, record)
         else:
-            small = table.small
-            small[key] = record
-            self._small.push(table.number)
-            size = small.__sizeof__()
+            home = table.small
+            home[key] = record
+            small.push(table.number)
+            size = home.__sizeof__()
             if size != table.small_size:
                 self._ledger.used += size - table.small_size
                 table.small_size = size
-        if len(self) > self._limit:
+        if small.records + main.records > self._limit:
             self._double_counters()
 
     def discard(self, table: Table, key: bytes) -> bytes:
@@ -88,7 +88,7 @@ class S3Fifo:
         home[key] = record
         self._ledger.used += table.measure()
 
-    def forget_table(self, table: Table) -> None:
+    def clear(self, table: Table) -> None:
         """Let go of all records of a table that is thrown away as a whole."""
         self._small.spare(table.number, len(table.small))
         self._main.spare(table.number, len(table.main))
@@ -97,13 +97,13 @@ class S3Fifo:
         """Take out the record that goes first; return its table, its key and itself, or None when there is none."""
         small, main = self._small, self._main
         for tries_left in range(_TRIES, -1, -1):
-            in_small, in_main = len(small), len(main)
-            if in_small and in_small >= max(_SMALL_FLOOR if in_main else 0, (in_small + in_main) // _SMALL_SHARE):
+            in_small, in_main = small.records, main.records
+            if not in_main or in_small > _SMALL_FLOOR and in_small * _SMALL_SHARE >= in_small + in_main:
+                if not in_small:
+                    return None
                 victim = self._leave_small(not tries_left)
-            elif in_main:
-                victim = self._leave_main(not tries_left)
             else:
-                return None
+                victim = self._leave_main(not tries_left)
             if victim is not None:
                 return victim
         return None
@@ -118,7 +118,9 @@ class S3Fifo:
         if used >= _PROMOTE_USES and not at_any_rate:
             self._enter_main(table, key, record)
             return None
-        self._remember(key)
+        if self._ghost is None:
+            self._ghost = Ghost(_GHOST_RATIO * self._limit, self._ledger)
+        self._ghost.add(key)
         return table, key, record
 
     def _leave_main(self, at_any_rate: bool) -> tuple[Table, bytes, bytes] | None:
@@ -142,22 +144,16 @@ class S3Fifo:
             self._ledger.used += size - table.main_size
             table.main_size = size
 
-    def _remember(self, key: bytes) -> None:
-        # Sized for all records, not only those in main by now. A new size starts with an empty memory, so it is rare.
-        ghost, room = self._ghost, max(_GHOST_FLOOR, _GHOST_RATIO * len(self))
-        if ghost is None or not ghost.room // 4 <= room <= ghost.room:
-            if ghost is not None:
-                ghost.close()
-            ghost = self._ghost = Ghost(room, self._ledger)
-        ghost.capacity = max(_GHOST_FLOOR, _GHOST_RATIO * len(self._main))
-        ghost.add(key)
-
     def _double_counters(self) -> None:
-        # A key's new place differs from the old one by one more bit of its hash, so both halves start as copies.
+        # A key's new place differs from the old one by one more bit of its hash, so both halves start as copies. The ghost
+        # keeps too few bits for that and starts anew; once memory is full it hardly ever has to.
         self._ledger.used += len(self.uses)
         self.uses = self.uses + self.uses
         self.mask = len(self.uses) - 1
         self._limit = len(self.uses) // _COUNTERS_PER_RECORD
+        if self._ghost is not None:
+            self._ledger.used -= self._ghost.cost()
+            self._ghost = Ghost(_GHOST_RATIO * self._limit, self._ledger)
 
     def queues(self) -> tuple[Fifo, Fifo]:
         """Return the small and the main queue; for ``audit``."""
@@ -169,7 +165,9 @@ class S3Fifo:
         return self._small.cost() + self._main.cost() + ghost + len(self.uses)
 
     def __len__(self) -> int:
-        return len(self._small) + len(self._main)
+        return self._small.records + self._main.records
 
     def __repr__(self) -> str:
-        return f"<S3Fifo small={len(self._small)} main={len(self._main)} counters={len(self.uses)} {self._ghost!r}>"
+        return (
+            f"<S3Fifo small={self._small.records} main={self._main.records} counters={len(self.uses)} {self._ghost!r}>"
+        )

@@ -80,14 +80,13 @@ class Wheel:
 
     def discard(self, key: bytes, partition: int, expiry_ms: int) -> None:
         """Take out a key that is in the wheel with this expiry. Raises ``LookupError`` if it is not."""
-        for level, place in self._places(partition, expiry_ms):
-            bucket = level.get(place)
-            if bucket is not None and bucket.pop(key, None) is not None:
-                self._count -= 1
-                if not bucket:
-                    self._close(level, place)
-                return
-        raise LookupError(f"key {key!r:.60} is not in the wheel at {expiry_ms} ms")
+        level, place = self._place(partition, expiry_ms)
+        bucket = level.get(place)
+        if bucket is None or bucket.pop(key, None) is None:
+            level, place, bucket = self._pop_waiting(key, partition, expiry_ms)
+        self._count -= 1
+        if not bucket:
+            self._close(level, place)
 
     def take_due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Take out and return up to ``limit`` keys that are due, with their partitions; also deals out, equally bounded."""
@@ -123,6 +122,13 @@ class Wheel:
         yield self._place(partition, expiry_ms)
         yield self._middle, expiry_ms >> _MIDDLE << _SHARD_BITS | partition & _SHARD_MASK
         yield self._far, expiry_ms >> _FAR << _SHARD_BITS | partition & _SHARD_MASK
+
+    def _pop_waiting(self, key: bytes, partition: int, expiry_ms: int) -> tuple[_Level, int, _Bucket]:
+        for level, place in self._places(partition, expiry_ms):
+            bucket = level.get(place)
+            if bucket is not None and bucket.pop(key, None) is not None:
+                return level, place, bucket
+        raise LookupError(f"key {key!r:.60} is not in the wheel at {expiry_ms} ms")
 
     def _reach(self, now_ms: int) -> None:
         near_end = (now_ms >> _MIDDLE) + 2

@@ -24,15 +24,16 @@ _COMPACT_EVERY: Final = 1024
 
 
 class Fifo:
-    """Partition numbers in the order of arrival; ``len()`` counts the records that stand behind them, not the spares."""
+    """Partition numbers in the order of arrival."""
 
-    __slots__ = ("_chunks", "_cursor", "_entries", "_head", "_ledger", "_spare_count", "_spares", "_tail")
+    __slots__ = ("_chunks", "_cursor", "_head", "_ledger", "_spare_count", "_spares", "_tail", "records")
 
     def __init__(self, partitions: int, ledger: Ledger) -> None:
         self._ledger = ledger
         self._spares = array("I", bytes(4 * partitions))
         self._spare_count = 0
-        self._entries = 0
+        self.records = 0
+        """How many records stand behind the entries, which is how many entries are no spares."""
         self._head = 0  # entries of the first chunk that are used up
         self._cursor = 0  # the chunk to be compacted next
         self._tail = array("H")
@@ -47,7 +48,7 @@ class Fifo:
             self._chunks.append(tail)
             self._ledger.used += _CHUNK_BYTES
         tail.append(partition)
-        self._entries += 1
+        self.records += 1
 
     def pop(self) -> int:
         """Return the partition whose oldest record is next. Raises ``IndexError`` when no record is left."""
@@ -58,8 +59,8 @@ class Fifo:
                 continue
             partition = chunk[self._head]
             self._head += 1
-            self._entries -= 1
             if not self._spares[partition]:
+                self.records -= 1
                 return partition
             self._spares[partition] -= 1
             self._spare_count -= 1
@@ -67,9 +68,10 @@ class Fifo:
     def spare(self, partition: int, count: int = 1) -> None:
         """Note that ``count`` records of the partition have left without being popped."""
         self._spares[partition] += count
+        self.records -= count
         before = self._spare_count
         self._spare_count += count
-        if before // _COMPACT_EVERY != self._spare_count // _COMPACT_EVERY and 2 * self._spare_count > self._entries:
+        if before // _COMPACT_EVERY != self._spare_count // _COMPACT_EVERY and self._spare_count > self.records:
             self._compact()
 
     def _next_chunk(self) -> None:
@@ -104,12 +106,11 @@ class Fifo:
             if spares[partition]:
                 spares[partition] -= 1
                 self._spare_count -= 1
-                self._entries -= 1
             else:
                 kept.append(partition)
         return kept
 
-    def records(self) -> Counter[int]:
+    def recount(self) -> Counter[int]:
         """Recount how many records of each partition stand behind the entries; for ``audit``."""
         counts: Counter[int] = Counter()
         for index, chunk in enumerate(self._chunks):
@@ -123,8 +124,5 @@ class Fifo:
         """Return the bytes that the queue takes."""
         return len(self._chunks) * _CHUNK_BYTES + len(self._spares) * 4
 
-    def __len__(self) -> int:
-        return self._entries - self._spare_count
-
     def __repr__(self) -> str:
-        return f"<Fifo records={len(self)} spares={self._spare_count} chunks={len(self._chunks)}>"
+        return f"<Fifo records={self.records} spares={self._spare_count} chunks={len(self._chunks)}>"

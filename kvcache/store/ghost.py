@@ -2,9 +2,10 @@
 
 Here lives the ghost queue of S3-FIFO. Never here: the policy that asks it.
 
-A first-in-first-out queue of fingerprints, kept as a table: four slots to a bucket, each slot 16 bits of a hash and 16 bits of
-the time it came, counted in evictions. An entry is too old when more keys came since than the queue may hold, so nothing need be moved to
-drop it. The hash is the process's own (a test that must repeat exactly fixes ``PYTHONHASHSEED``).
+A first-in-first-out queue of fingerprints, kept as a table: two slots to a bucket, each slot 16 bits of a hash and 16 bits of
+the time it came, counted in keys added. An entry is too old when more keys came since than the queue may hold, so nothing
+need be moved to drop it; a full bucket loses its older one, at most one live entry in six. The hash is the process's own,
+so a test that must repeat exactly fixes ``PYTHONHASHSEED``.
 """
 
 from __future__ import annotations
@@ -16,76 +17,52 @@ from kvcache.store.sizes import Ledger
 
 __all__ = ["Ghost"]
 
-_WAYS: Final = 4
 _SLOT_BYTES: Final = 4
-_AGES: Final = 1 << 16
-_AGE_STEPS: Final = 13  # ages run to about 2**13 in a full queue, so a stamp comes round after 8 to 16 queue lengths
+_STAMP_BITS: Final = 13  # a stamp comes round after four times as many keys as there are slots, or more
 
 
 class Ghost:
-    """Fingerprints of the last ``capacity`` keys added, roughly: one in 16000 strangers is mistaken for a member."""
+    """Fingerprints of keys added lately; one stranger in 32000 is mistaken for one. ``slots`` is a power of two."""
 
-    __slots__ = ("_clock", "_ledger", "_mask", "_shift", "_slots", "capacity")
+    __slots__ = ("_added", "_mask", "_shift", "_slots")
 
-    def __init__(self, capacity: int, ledger: Ledger) -> None:
-        buckets = 1
-        while buckets * _WAYS < capacity:
-            buckets *= 2
-        self._slots = array("I", bytes(buckets * _WAYS * _SLOT_BYTES))
-        self._mask = buckets - 1
-        self._shift = max(0, capacity.bit_length() - _AGE_STEPS)
-        self._clock = 0
-        self._ledger = ledger
-        self.capacity = capacity
-        """How many of the latest keys count; may be lowered and raised again within the size of the table."""
+    def __init__(self, slots: int, ledger: Ledger) -> None:
+        self._slots = array("I", bytes(slots * _SLOT_BYTES))
+        self._mask = slots - 2  # of the even first slot of a bucket
+        self._shift = max(0, slots.bit_length() - 1 - _STAMP_BITS)
+        self._added = 0
         ledger.used += self.cost()
 
-    @property
-    def room(self) -> int:
-        """How many keys the table has slots for."""
-        return len(self._slots)
-
     def add(self, key: bytes) -> None:
-        """Remember ``key``, in the place of the oldest of its bucket."""
+        """Remember ``key``, in the place of the older one of its bucket."""
         digest = hash(key)
-        first = (digest & self._mask) * _WAYS
-        self._clock += 1
-        now = self._clock >> self._shift & 0xFFFF
+        place = digest & self._mask
         slots = self._slots
-        oldest, place = -1, first
-        for at in range(first, first + _WAYS):
-            slot = slots[at]
-            age = (now - slot) % _AGES if slot else _AGES
-            if age > oldest:
-                oldest, place = age, at
-        slots[place] = _fingerprint(digest) << 16 | now
+        self._added += 1
+        now = self._added >> self._shift
+        first, second = slots[place], slots[place + 1]
+        if first and (not second or (now - second & 0xFFFF) > (now - first & 0xFFFF)):
+            place += 1
+        slots[place] = (digest >> 40 & 0xFFFF or 1) << 16 | now & 0xFFFF
 
-    def remove(self, key: bytes) -> bool:
-        """Say whether ``key`` is remembered, and forget it."""
+    def remove(self, key: bytes, capacity: int) -> bool:
+        """Say whether ``key`` is among the last ``capacity`` keys added, and forget it."""
         digest = hash(key)
-        first = (digest & self._mask) * _WAYS
-        fingerprint = _fingerprint(digest)
+        place = digest & self._mask
+        fingerprint = digest >> 40 & 0xFFFF or 1  # from the other end than the place; 0 marks an empty slot
         slots = self._slots
-        for at in range(first, first + _WAYS):
-            slot = slots[at]
-            if slot >> 16 == fingerprint:
-                slots[at] = 0
-                now = self._clock >> self._shift
-                return (now - slot) % _AGES <= self.capacity >> self._shift
-        return False
-
-    def close(self) -> None:
-        """Give the memory back to the ledger; the ghost must not be used any more."""
-        self._ledger.used -= self.cost()
+        slot = slots[place]
+        if slot >> 16 != fingerprint:
+            place += 1
+            slot = slots[place]
+            if slot >> 16 != fingerprint:
+                return False
+        slots[place] = 0
+        return ((self._added >> self._shift) - slot & 0xFFFF) <= capacity >> self._shift
 
     def cost(self) -> int:
         """Return the bytes that the table takes."""
         return len(self._slots) * _SLOT_BYTES
 
     def __repr__(self) -> str:
-        return f"<Ghost capacity={self.capacity} slots={len(self._slots)} added={self._clock}>"
-
-
-def _fingerprint(digest: int) -> int:
-    # From the other end of the hash than the bucket; 0 marks an empty slot.
-    return digest >> 40 & 0xFFFF or 1
+        return f"<Ghost slots={len(self._slots)} added={self._added}>"

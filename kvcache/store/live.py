@@ -29,13 +29,15 @@ class LiveRecords:
         self.policy = S3Fifo(tables, ledger)
         self.wheel = Wheel(now_ms, ledger, self._expiry_ms)
 
-    def insert(self, partition: int, key: bytes, record: bytes) -> None:
-        """Keep the record of a key that has none."""
+    def insert(self, partition: int, key: bytes, record: bytes) -> int:
+        """Keep the record of a key that has none; return what it takes without the structures around it."""
         table = open_table(self._tables, partition, self.ledger)
         self.policy.admit(table, key, record)
         if record[8:14] != _NEVER6:
             self.wheel.add(key, table.number, expiry_of(record))
-        self.ledger.used += entry_cost(key, record)
+        cost = entry_cost(key, record)
+        self.ledger.used += cost
+        return cost
 
     def replace(self, table: Table, key: bytes, old: bytes, record: bytes) -> None:
         """Keep another record of a key that has one."""
@@ -84,7 +86,7 @@ class LiveRecords:
 
     def clear(self, table: Table) -> int:
         """Remove all records of a partition; return how many."""
-        self.policy.forget_table(table)
+        self.policy.clear(table)
         count = len(table.main) + len(table.small)
         for home in (table.main, table.small):
             for key, record in home.items():
@@ -99,10 +101,10 @@ class LiveRecords:
     def _release(self, table: Table, key: bytes, record: bytes) -> None:
         ledger = self.ledger
         ledger.used -= entry_cost(key, record)
-        in_main, in_small = len(table.main), len(table.small)
-        if not (in_main & (in_main - 1) and in_small & (in_small - 1)):
+        left = len(table.small) + len(table.main)
+        if not left & (left - 1):
             ledger.used += table.shrink()
-            if not in_main + in_small:
+            if not left:
                 close_if_empty(self._tables, table, ledger)
 
     def _expiry_ms(self, key: bytes, partition: int) -> int:

@@ -95,7 +95,7 @@ class Store:
             if len(record) != len(old):
                 self._ledger.used += bytes_cost(len(record)) - bytes_cost(len(old))
                 if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
-                    self._fit(table, key, record)
+                    self._fit(partition, key, entry_cost(key, record))
             return _REPLACED
         return _SAME if record[:8] == old[:8] else _OLDER
 
@@ -175,9 +175,9 @@ class Store:
                 return _SAME if record[:8] == grave[:8] else _OLDER
             self.graves.supersede(self.tables[partition], key)
         self._created += 1
-        self.live.insert(partition, key, record)
+        cost = self.live.insert(partition, key, record)
         if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
-            self._fit(self.tables[partition], key, record)
+            self._fit(partition, key, cost)
         return _CREATED
 
     def _put_over(self, table: Table, key: bytes, old: bytes, record: bytes) -> Put:
@@ -193,7 +193,7 @@ class Store:
             return _SAME if record[:8] == old[:8] else _OLDER
         self.live.replace(table, key, old, record)
         if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
-            self._fit(table, key, record)
+            self._fit(table.number, key, entry_cost(key, record))
         return _REPLACED
 
     def _put_tombstone(self, partition: int, key: bytes, grave: bytes) -> Put:
@@ -225,17 +225,18 @@ class Store:
         if grave[8:14] > self.now6:
             self.graves.keep(partition, key, grave)
 
-    def _fit(self, table: Table, key: bytes, record: bytes) -> None:
-        # Each put pays for about twice what it brought, so a budget that was exceeded is soon held again, and no put is slow.
-        cost = entry_cost(key, record)
+    def _fit(self, partition: int, key: bytes, cost: int) -> None:
+        # Each put pays for twice what it brought, so an exceeded budget is soon held again, and no put takes long.
         if cost > self.budget_bytes:  # no reason to throw out everything else first
-            self.live.take(table, key)
+            self.live.take(self.tables[partition], key)
             self._evictions += 1
             return
-        enough = self.used_bytes - 2 * cost
-        while self.used_bytes > self.budget_bytes and self.used_bytes > enough and self._evict():
+        ledger = self._ledger
+        budget = self.budget_bytes - self.graves.ledger.used
+        enough = max(budget, ledger.used - 2 * cost)
+        while ledger.used > enough and self._evict():
             pass
-        if self.used_bytes > self.budget_bytes:
+        if ledger.used > budget:
             self._wake_ms = 0  # the rest is for advance
 
     def _evict(self) -> bool:

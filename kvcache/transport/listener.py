@@ -30,7 +30,10 @@ _SWEEP_SECONDS: Final = 0.5
 _LOG_SECONDS: Final = 1.0
 
 _FLUSH_SECONDS: Final = 1.0
-"""What peers get at the end to take the replies that are ready for them."""
+"""What peers get at the end to take their replies, and to see that nothing more comes."""
+
+_SETTLE_SECONDS: Final = 0.02
+"""How often we look which of them have done so."""
 
 
 class Door(Protocol):
@@ -59,6 +62,7 @@ class Listener:
         self._drained.set()
         self._unsniffed: set[_Sniffer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._logged_at = -_LOG_SECONDS
 
     async def start(self, host: str, port: int) -> int:
@@ -80,24 +84,35 @@ class Listener:
             stream.push_epoch(epoch)
 
     def stop_accepting(self) -> None:
-        """Take no more connections; those that are open go on."""
+        """Take no more connections; those that have said something go on."""
+        self._stopping = True
+        for sniffer in list(self._unsniffed):
+            sniffer.abort()
         if self._server is not None:
             self._server.close()
 
     async def stop(self) -> None:
-        """Send every reply that is ready and close."""
+        """Answer every request that was read, send the replies and close."""
         self.stop_accepting()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for sniffer in list(self._unsniffed):
-            sniffer.abort()
         for stream in list(self._streams):
-            stream.close()
+            stream.finish()
         with suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):
-                await self._drained.wait()
+                await self._part()
         for stream in list(self._streams):
             stream.abort()
+
+    async def _part(self) -> None:
+        """Return when every stream is gone: closed by its peer, or by us once it is settled."""
+        while self._streams:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    await self._drained.wait()
+            for stream in list(self._streams):
+                if stream.settled(self._now()):
+                    stream.close()
 
     def _sweep(self) -> None:
         """Close what has kept us waiting too long. One timer for all connections, none for each."""
@@ -120,6 +135,8 @@ class Listener:
 
     def _accept(self, sniffer: _Sniffer) -> bool:
         self.counters.accepted += 1
+        if self._stopping:
+            return False
         if self.connections >= self.limits.connections:
             self.counters.refused += 1
             self.log_rarely("refused a connection: %d are open", self.limits.connections)

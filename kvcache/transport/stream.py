@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 import msgpack
 
+from kvcache.service.checks import shown
 from kvcache.service.service import Service
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.limits import StreamLimits
@@ -39,6 +40,9 @@ _TEXT: Final = TEXT_BYTES // 4
 
 _SLICE: Final = 16
 """Messages answered between two looks at the size of the output: 16 large values are the most it can be over."""
+
+_SILENCE_SECONDS: Final = 0.05
+"""After what silence a peer is taken to send nothing more."""
 
 
 class StreamConnection(asyncio.Protocol):
@@ -64,7 +68,10 @@ class StreamConnection(asyncio.Protocol):
         self._handlers = {Verb.HELLO: self._hello}
         self._introduced = False
         self._held: list[Message] = []
+        self._closed = False
+        self._finished_at = 0.0
         self._unread_since = 0.0
+        self._unread_bytes = 0
         self._partial_since = 0.0
         self._since = now()
 
@@ -74,7 +81,10 @@ class StreamConnection(asyncio.Protocol):
         full.set_write_buffer_limits(high=self._limits.output_bytes)
 
     def data_received(self, data: bytes) -> None:
-        """Answer every complete message."""
+        """Answer every complete message; after ``finish`` none."""
+        if self._finished_at:
+            self._finished_at = self._now()
+            return
         messages = self._reader.feed(data)
         if messages:
             self._partial_since = 0.0
@@ -84,17 +94,18 @@ class StreamConnection(asyncio.Protocol):
                 self._answer(messages)
         elif not self._partial_since:
             self._partial_since = self._now()
-        if self._reader.broken is not None and not self._held:
+        if self._reader.broken is not None and not self._held and not self._closed:
             self._break_off(self._reader.broken)
 
     def _answer(self, messages: list[Message]) -> None:
         self._service.tick()
-        self._counters.requests += len(messages)
         if len(messages) <= _SLICE:
             self._execute(messages)
         else:
             for start in range(0, len(messages), _SLICE):
-                if self._unread_since or self._transport is None:
+                if self._closed or self._transport is None:
+                    return
+                if self._unread_since:
                     self._held = messages[start:]
                     return
                 self._execute(messages[start : start + _SLICE])
@@ -104,11 +115,14 @@ class StreamConnection(asyncio.Protocol):
 
     def _execute(self, messages: list[Message]) -> None:
         pack = self._packer.pack
-        for message in messages:
+        self._counters.requests += len(messages)
+        remaining = iter(messages)
+        for message in remaining:
             try:
                 pack(self._handlers[message[1]](message))
             except Exception as error:  # noqa: BLE001  # the edge: every failure becomes a reply
                 if self._refuse(message, error):
+                    self._counters.requests -= sum(1 for _ in remaining)
                     return
 
     def _hello(self, message: Message) -> tuple[Any, ...]:
@@ -120,8 +134,9 @@ class StreamConnection(asyncio.Protocol):
 
     def _refuse(self, message: Any, error: Exception) -> bool:
         """Answer a message that failed; returns whether that was the last one of this connection."""
-        if not (isinstance(message, tuple) and len(message) > 1 and isinstance(message[1], int)):
-            error = MalformedFrame(f"a message is an array of id, verb and fields, not {message!r:.60}")
+        whole = isinstance(message, tuple) and len(message) > 1
+        if not (whole and isinstance(message[0], int) and isinstance(message[1], int)):
+            error = MalformedFrame(f"a message is an array of id, verb and fields, not {shown(message)}")
         elif not isinstance(error, KvCacheError):
             error = self._explain(message, error)
         self._counters.failed += 1
@@ -147,19 +162,25 @@ class StreamConnection(asyncio.Protocol):
         return NodeFault(f"the node failed in {Verb(verb).name}: {type(error).__name__}")
 
     def _send(self) -> None:
-        if self._transport is not None:
-            self._transport.write(self._packer.bytes())
+        if self._transport is None or self._closed:
+            return
+        packed = self._packer.bytes()
+        self._transport.write(packed)
+        if len(packed) > self._limits.output_bytes:
+            self._packer = msgpack.Packer(autoreset=False)  # a packer never gives back what it has grown to
+        else:
             self._packer.reset()
 
     def push_epoch(self, epoch: int) -> None:
         """Tell the peer that there is a newer topology."""
-        if self._introduced and self._transport is not None:
+        if self._introduced and self._transport is not None and not self._closed and not self._finished_at:
             self._transport.write(msgpack.packb((PUSH_ID, int(Push.EPOCH), epoch)))
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: take no more requests from it."""
         self._unread_since = self._now()
         if self._transport is not None:
+            self._unread_bytes = self._transport.get_write_buffer_size()
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -168,12 +189,14 @@ class StreamConnection(asyncio.Protocol):
         held, self._held = self._held, []
         if held:
             self._answer(held)
-        if self._unread_since or self._transport is None:
+        if self._unread_since or self._closed or self._transport is None:
             return
         if self._reader.broken is not None:
             self._break_off(self._reader.broken)
         else:
             self._transport.resume_reading()
+            if self._finished_at:
+                self._transport.write_eof()
 
     def overdue(self, now: float) -> str | None:
         """Return why this connection must be closed by now, if it must."""
@@ -182,8 +205,12 @@ class StreamConnection(asyncio.Protocol):
             return f"no HELLO within {limits.hello_seconds:g} s"
         if self._partial_since and now - self._partial_since > limits.frame_seconds:
             return f"a frame took over {limits.frame_seconds:g} s"
-        if self._unread_since and now - self._unread_since > limits.unread_seconds:
-            return f"replies unread for over {limits.unread_seconds:g} s"
+        if self._unread_since and self._transport is not None:
+            unread = self._transport.get_write_buffer_size()
+            if unread < self._unread_bytes:  # slow, but reading
+                self._unread_bytes, self._unread_since = unread, now
+            elif now - self._unread_since > limits.unread_seconds:
+                return f"replies unread for over {limits.unread_seconds:g} s"
         return None
 
     def _break_off(self, error: KvCacheError) -> None:
@@ -192,10 +219,27 @@ class StreamConnection(asyncio.Protocol):
         self._packer.pack((PUSH_ID, error.code, str(error), None))
         self.close()
 
+    def finish(self) -> None:
+        """Take no more requests, answer those that were read, and say that nothing more will come.
+
+        Closing at once would lose replies that are still on their way if the peer sends one request more (the system
+        answers what nobody reads with a reset); so its requests are read, and dropped, until it has seen the end.
+        """
+        self._finished_at = self._now()
+        if self._transport is not None and not self._closed and not self._unread_since:
+            self._transport.write_eof()
+
+    def settled(self, now: float) -> bool:
+        """Say whether a finished connection may be closed: all is sent, and the peer has been silent since."""
+        sent = self._transport is None or not (self._unread_since or self._transport.get_write_buffer_size())
+        return sent and now - self._finished_at > _SILENCE_SECONDS
+
     def close(self) -> None:
         """Send what is packed and close."""
         if self._transport is not None:
             self._send()
+            self._closed = True
+            self._held = []
             self._transport.close()
 
     def abort(self) -> None:

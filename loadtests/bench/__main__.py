@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -30,6 +30,7 @@ EXIT_INCOMPLETE = 1
 EXIT_CANNOT_RUN = 2
 EXIT_INTERRUPTED = 130
 _FILE_WIDTH = 160
+_SECONDS_MAX = 60
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,29 +105,38 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench; returns 0, 1 if a figure of ours is missing, 2 if it could not run."""
-    arguments = parser().parse_args(argv)
-    if arguments.rounds < 1 or not 0 < arguments.seconds <= 60:
-        parser().error("--rounds is at least 1, --seconds more than 0 and at most 60")
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Run the bench; returns 0, 1 if a figure of ours is missing, 2 if it could not run, 130 if interrupted."""
+    arguments = _checked(parser(), argv)
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
     notes = Console(stderr=True, soft_wrap=True)
-    interrupted = False
+    ending = 0
     try:
         run = _Run(arguments, notes)
         _print_head(console, run)
-        run.measure_all()
+        with _ending_on_sigterm():
+            run.measure_all()
     except CannotRun as error:
         notes.print(f"bench: {error}", highlight=False)
         return EXIT_CANNOT_RUN
     except KeyboardInterrupt:
         notes.print("bench: interrupted; what was measured until then:")
-        interrupted = True
+        ending = EXIT_INTERRUPTED
     print_tables(console, run.outcomes)
     if arguments.json:
         settings = {"rounds": run.rounds, "seconds": run.seconds, "loop": run.loop, "apart": run.apart}
         arguments.json.write_text(json.dumps(document_of(run.outcomes, settings, run.skipped), indent=2) + "\n")
-    return EXIT_INTERRUPTED if interrupted else 0 if run.complete else EXIT_INCOMPLETE
+    return ending or (0 if run.complete else EXIT_INCOMPLETE)
+
+
+def _checked(commands: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    arguments = commands.parse_args(argv)
+    if arguments.rounds < 1:
+        commands.error(f"--rounds is {arguments.rounds}; it must be at least 1")
+    if not 0 < arguments.seconds <= _SECONDS_MAX:
+        commands.error(f"--seconds is {arguments.seconds:g}; it must be more than 0 and at most {_SECONDS_MAX}")
+    if arguments.json and not arguments.json.parent.is_dir():  # said now, not after all the work
+        commands.error(f"--json: there is no folder {arguments.json.parent}")
+    return arguments
 
 
 def _print_head(console: Console, run: _Run) -> None:
@@ -135,8 +145,14 @@ def _print_head(console: Console, run: _Run) -> None:
     console.print(f"{run.rounds} rounds of {run.seconds:g} s, {run.loop}; medians", highlight=False)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)  # asyncio knows how to end its tasks on this one
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM ends the run as Ctrl-C does: asyncio ends its tasks, and every server is stopped."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,7 @@ async def test_a_founding_document_that_lists_the_member_is_stored_as_it_is(regi
 
 async def test_registrations_at_once_lose_no_member_and_skip_no_epoch(valkey, registries, founding, member):
     many = [registries(valkey.url) for _ in range(24)]
-    documents = await asyncio.gather(
-        *(each.register(member(number), founding) for number, each in enumerate(many, 1))
-    )
+    documents = await asyncio.gather(*(each.register(member(number), founding) for number, each in enumerate(many, 1)))
     epochs = sorted(document.epoch for document in documents)
     assert epochs == list(range(epochs[0], epochs[0] + 24))
     final = await many[0].load()
@@ -104,7 +102,16 @@ async def test_a_document_of_another_cluster_id_is_never_overwritten(registry, f
     assert await registry.load() == stored
 
 
-DAMAGED = [b"", b"no json", b"[]", b'"text"', b'{"epoch": 1}', b'{"epoch": "1"}', b"\xff\xfe", b" " * (DOCUMENT_BYTES + 1)]
+DAMAGED = [
+    b"",
+    b"no json",
+    b"[]",
+    b'"text"',
+    b'{"epoch": 1}',
+    b'{"epoch": "1"}',
+    b"\xff\xfe",
+    b" " * (DOCUMENT_BYTES + 1),
+]
 
 
 @pytest.mark.parametrize("damaged", DAMAGED, ids=[repr(each[:16]) for each in DAMAGED])

@@ -85,9 +85,7 @@ async def test_noise_on_the_channel_changes_nothing(registry, server, founding, 
     assert seen == [stored, later]
 
 
-async def test_a_rolled_back_document_is_refused_and_logged_once(
-    registry, server, founding, member, until, caplog
-):
+async def test_a_rolled_back_document_is_refused_and_logged_once(registry, server, founding, member, until, caplog):
     old = await registry.register(member(1), founding)
     new = await registry.register(member(2), founding)
     async with watching(registry) as seen:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from asyncio import get_running_loop
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -58,7 +59,7 @@ class AsyncSession:
 
     async def run(self, plan: Plan[T]) -> T:
         """Drive ``plan`` to its end and return its result."""
-        if self._loop is not asyncio.get_running_loop():
+        if self._loop is not get_running_loop():
             await self.open()
         links = self._links
         try:

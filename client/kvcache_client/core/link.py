@@ -115,15 +115,16 @@ class Link:
         self.heard = True
         reader = self._reader
         pending = self._pending
+        take = pending.pop
         try:
             for message in reader.feed(data):
-                waiter = pending.pop(message[0], None)
+                waiter = take(message[0], None)
                 if waiter is None:
                     self._unexpected(message)
-                elif not waiter.done():
-                    waiter.set_result(message)
-                else:
+                elif waiter.done():
                     self.late += 1
+                else:
+                    waiter.set_result(message)
         except (TypeError, IndexError):
             return MalformedFrame("a message that is not an array with an id", node=self.node)
         return reader.broken

@@ -11,9 +11,9 @@ A miss is only believed while all owners can be reached: while one can't, writes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
@@ -21,6 +21,7 @@ from kvcache_client.core.link import error_of
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import (
+    ConnectionLost,
     DeadlineExceeded,
     InDoubt,
     KvCacheError,
@@ -36,10 +37,15 @@ from kvcache_client.protocol.errors import (
 from kvcache_client.protocol.record import is_tombstone
 from kvcache_client.protocol.verbs import Status, Verb
 
-__all__ = ["REROUTE", "REROUTE_PAUSE", "as_error", "fetch", "read", "time_left", "why_unavailable"]
+__all__ = ["REROUTE", "REROUTE_PAUSE", "as_error", "fetch", "read", "time_left", "time_spent", "why_unavailable"]
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+# Plain ints on the hot path: an attribute of an enum class costs a look-up more.
+_GET: Final = int(Verb.GET)
+_OK: Final = int(Status.OK)
+_MISS: Final = int(Status.MISS)
 
 REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
 """Answers that say: not here or not now. The node is well; ask again after a look at the newest topology."""
@@ -56,11 +62,12 @@ def read(
     first: Outcome | None = None
     if not brain.down:
         view = brain.view or brain.require_view()
-        first = yield view.owners[view.partition(name)][0], [0, Verb.GET, name]
+        first = yield view.owners_of(name)[0], [0, _GET, name]
         if first.__class__ is tuple:
-            if first[1] == Status.OK:
+            status = first[1]
+            if status == _OK:
                 return finish(first[2])
-            if first[1] == Status.MISS:
+            if status == _MISS:
                 return default
     record = yield from _read_carefully(brain, name, first)
     return default if record is None else finish(record)
@@ -73,7 +80,7 @@ def fetch(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[bytes 
 
 def _read_carefully(brain: Brain, name: bytes, first: Outcome | None) -> Plan[bytes | None]:
     """Read while nodes fail or the cluster changes; ``first`` is what the primary answered, if it was asked."""
-    deadline = brain.clock() + brain.config.timeout - (brain.attempt if first is not None else 0.0)
+    deadline = brain.clock() + brain.config.timeout - (time_spent(brain, (first,)) if first is not None else 0.0)
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -81,6 +88,7 @@ def _read_carefully(brain: Brain, name: bytes, first: Outcome | None) -> Plan[by
         if first is not None:
             primary = view.owners[partition][0]
             failures[primary] = as_error(first, primary) or MalformedFrame(f"not a reply to GET: {first!r:.60}")
+            brain.counters.failed_over_reads += 1
             first = None
         answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
         if record is not None or (answered and not _missing_owners(brain, view, partition, failures)):
@@ -131,7 +139,9 @@ def _ask_copies(
     helpers = islice((node for node in view.stand_ins(partition) if node not in brain.down), len(missing))
     # Nobody else left: an owner in its back-off gets its chance too.
     last_resort = [] if answered else [node for node in missing if node not in failures]
-    nodes = [*well, *helpers, *last_resort]
+    # That an old connection broke says little about the node behind it: once more, on a new one.
+    again = [node for node in missing if isinstance(failures.get(node), ConnectionLost)]
+    nodes = [*well, *helpers, *last_resort, *again]
     newest: bytes | None = None
     if nodes and brain.clock() < deadline:
         asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
@@ -154,6 +164,11 @@ def _ask_copies(
 def as_error(outcome: Outcome, node: str) -> KvCacheError | None:
     """Return the error that ``outcome`` is or carries, or None."""
     return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node)
+
+
+def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:
+    """Return the seconds to charge for a first round, at whose begin the hot path did not look at the clock."""
+    return brain.attempt if any(outcome.__class__ is NoAnswer for outcome in outcomes) else 0.0
 
 
 def time_left(brain: Brain, deadline: float) -> float:

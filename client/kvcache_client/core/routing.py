@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from kvcache_client.placement.partitions import partition_of
+from mmh3 import mmh3_x64_128_utupledigest
+
+from kvcache_client.placement.partitions import PARTITION_SHIFT, partition_of
 from kvcache_client.placement.ring import Placement, PlacementSpec, build_placement
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError
@@ -40,6 +42,10 @@ class View:
     def partition(self, name: bytes) -> int:
         """Return the partition of a key."""
         return partition_of(name, self.seed)
+
+    def owners_of(self, name: bytes) -> tuple[str, ...]:
+        """Return the owners of a key, primary first; ``owners[partition(name)]`` without the calls in between."""
+        return self.owners[mmh3_x64_128_utupledigest(name, self.seed)[0] >> PARTITION_SHIFT]
 
     def stand_ins(self, partition: int) -> Iterator[str]:
         """Yield the nodes that take over for unreachable owners of ``partition``, next on the ring first."""

@@ -4,6 +4,7 @@ Here lives how a record gets onto enough live processes. Never here: which recor
 must decide (``deciding``). ::
 
     record --PUT--> every owner --all OK--------------------------------> acknowledged
+                      |a connection broke: once more, on a new one
                       |some failed: HINT to the next nodes on the ring --> acknowledged by enough, else InDoubt
                       |a newer version was there, or our clock is ahead: stamp again, once
                       `not the owner any more: refresh, route again
@@ -18,9 +19,9 @@ from typing import Final
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
-from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
+from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, time_spent, why_unavailable
 from kvcache_client.core.routing import View
-from kvcache_client.protocol.errors import ClockSkew, InDoubt, KvCacheError, NotApplied
+from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied
 from kvcache_client.protocol.record import restamp, version_of
 from kvcache_client.protocol.verbs import Status, Verb
 
@@ -68,7 +69,7 @@ class _Tally:
 def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
     """Put ``record`` on all owners of ``name``. The hot path of every set and delete."""
     view = brain.view or brain.require_view()
-    owners = view.owners[view.partition(name)]
+    owners = view.owners_of(name)
     if brain.down:
         return (yield from write_carefully(brain, name, record))
     request = [0, _PUT, view.epoch, name, record]
@@ -82,7 +83,7 @@ def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
             tally = _Tally()
             for node, answer in zip(owners, outcomes, strict=True):
                 tally.note(node, answer)
-            return (yield from write_carefully(brain, name, record, tally, spent=brain.attempt))
+            return (yield from write_carefully(brain, name, record, tally, spent=time_spent(brain, outcomes)))
         existed = existed or outcome[1] == _OK
     return Written(version_of(record), existed)
 
@@ -102,6 +103,7 @@ def write_carefully(
     """
     deadline = brain.clock() + brain.config.timeout - spent
     tally = tally or _Tally()
+    resent = False
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -116,7 +118,11 @@ def write_carefully(
         yield from _send(brain, asks, tally, deadline)
         if not stamped and (tally.newer or tally.cluster_ms) and brain.clock() < deadline:
             continue
-        if _reroute(tally) and brain.clock() < deadline:
+        if not resent and _forget(tally, ConnectionLost) and brain.clock() < deadline:
+            # The node may be well, and would miss what is then acknowledged by others: it would answer with the past.
+            resent = True
+            continue
+        if _forget(tally, REROUTE) and brain.clock() < deadline:
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue
@@ -145,12 +151,12 @@ def _stamp_again(brain: Brain, record: bytes, tally: _Tally) -> bytes:
     return restamp(record, brain.hlc.stamp())
 
 
-def _reroute(tally: _Tally) -> bool:
-    """Forget answers that only say "not here, not now"; returns whether there were any."""
-    moved = [node for node, error in tally.failures.items() if isinstance(error, REROUTE)]
-    for node in moved:
+def _forget(tally: _Tally, kinds: type[KvCacheError] | tuple[type[KvCacheError], ...]) -> bool:
+    """Forget failures of these kinds, so that their nodes are asked again; returns whether there were any."""
+    passing = [node for node, error in tally.failures.items() if isinstance(error, kinds)]
+    for node in passing:
         del tally.failures[node]
-    return bool(moved)
+    return bool(passing)
 
 
 def _send(brain: Brain, asks: list[Ask], tally: _Tally, deadline: float) -> Plan[None]:

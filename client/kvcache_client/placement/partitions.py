@@ -11,12 +11,13 @@ from typing import Final
 
 from mmh3 import mmh3_x64_128_utupledigest
 
-__all__ = ["PARTITIONS", "partition_of"]
+__all__ = ["PARTITIONS", "PARTITION_SHIFT", "partition_of"]
 
 PARTITIONS: Final = 16384
 """How many partitions there are; part of the agreement, never configurable."""
 
-_SHIFT: Final = 64 - 14
+PARTITION_SHIFT: Final = 64 - 14
+"""What is left of the first hash half after this shift is the partition."""
 
 
 def partition_of(key: bytes, seed: int) -> int:
@@ -26,4 +27,4 @@ def partition_of(key: bytes, seed: int) -> int:
     Source: Appleby, MurmurHash3 (public domain, 2011).
     """
     # Not hash64(key, seed, True, False): mmh3 5.3 ignores "unsigned" when it is passed by position.
-    return mmh3_x64_128_utupledigest(key, seed)[0] >> _SHIFT
+    return mmh3_x64_128_utupledigest(key, seed)[0] >> PARTITION_SHIFT

@@ -77,9 +77,8 @@ class _Ring:
         ring.sort()
         self._nodes = len(spec.nodes)
         self._holders = array("H", [point & _NODE_MASK for point in ring])
-        self._starts = array(
-            "L", [bisect_left(ring, place) % len(ring) for place in range(0, 1 << 64, _SPACING)] if ring else []
-        )
+        size = max(1, len(ring))
+        self._starts = array("L", [bisect_left(ring, place) % size for place in range(0, 1 << 64, _SPACING)])
 
     def walk(self, partition: int) -> Iterator[int]:
         """Yield each node once, clockwise from the place of ``partition``."""

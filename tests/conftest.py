@@ -1,0 +1,202 @@
+"""What all tests share: nodes that serve, on real loopback sockets, for as long as the test run lasts.
+
+Here live the node and cluster fixtures. They run in this process, on an event loop in a thread of its own: a node is ready
+in milliseconds, and nothing can outlive the test run. Never here: node processes (a test that kills them starts its own).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from typing import Any, Final, Self, TypeVar
+
+import pytest
+import uvloop
+
+from kvcache.cluster.embedded import EmbeddedValkey
+from kvcache.node import Node
+from kvcache.options import NodeOptions
+
+T = TypeVar("T")
+
+PATIENCE: Final = 20.0
+"""Seconds after which a test that waits for something gives up."""
+
+_MEMORY: Final = 64 << 20
+
+
+class LoopThread:
+    """An event loop in a thread, for servers that tests of any kind speak to. ``run`` waits for a coroutine there."""
+
+    def __init__(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="test servers", daemon=True)
+
+    def run(self, work: Coroutine[Any, Any, T], seconds: float = PATIENCE) -> T:
+        """Run ``work`` on the loop and return its result."""
+        done: Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
+        return done.result(seconds)
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Call ``work`` on the loop, soon."""
+        self.loop.call_soon_threadsafe(work)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(_finish_tasks())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(PATIENCE)
+        self.loop.close()
+
+
+async def _finish_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+class ServingNode:
+    """One real node on a port of 127.0.0.1. ``stop`` and ``start`` again make a new life of it on the same port."""
+
+    def __init__(self, thread: LoopThread, **options: Any) -> None:
+        self.options = NodeOptions(**{"listen": "127.0.0.1:0", "memory": _MEMORY, "replication_factor": 1} | options)
+        self._thread = thread
+        self.node: Node | None = None
+
+    def start(self) -> Self:
+        """Start, and return when it has joined."""
+        self.node = self._thread.run(self._start())
+        self.options = self.node.options  # the port that it got
+        return self
+
+    async def _start(self) -> Node:
+        node = Node(self.options)
+        try:
+            await node.start()
+        except BaseException:
+            await node.stop()
+            raise
+        return node
+
+    def stop(self) -> None:
+        """Stop. Safe to call again."""
+        node, self.node = self.node, None
+        if node is not None:
+            self._thread.run(node.stop())
+
+    @property
+    def address(self) -> str:
+        """Where clients reach it, as host:port."""
+        return self.options.advertise
+
+    @property
+    def id(self) -> str:
+        """Its lasting name."""
+        return self.options.id
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the topology that it answers by; 0 before the first."""
+        return self.node.service.epoch if self.node else 0
+
+    def __repr__(self) -> str:
+        return f"<ServingNode {self.address} {self.node!r}>"
+
+
+class ServingCluster:
+    """Some nodes that share one topology."""
+
+    def __init__(self, nodes: list[ServingNode], name: str) -> None:
+        self.nodes = nodes
+        self.name = name
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of all nodes."""
+        return [node.address for node in self.nodes]
+
+    @property
+    def seeds(self) -> str:
+        """What a client is given to find the cluster."""
+        return "kvcache://" + ",".join(self.addresses)
+
+    def __repr__(self) -> str:
+        return f"<ServingCluster {self.name} {self.nodes}>"
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Return when ``condition`` holds; fail when it does not for ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"this did not come true within {seconds} s: {condition}")
+        time.sleep(0.002)
+
+
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Return when ``condition`` holds; fail when it does not for ``seconds``. The event loop goes on meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"this did not come true within {seconds} s: {condition}")
+        await asyncio.sleep(0.002)
+
+
+@pytest.fixture(scope="session")
+def loop_thread() -> Iterator[LoopThread]:
+    """The event loop on which the servers of the tests run."""
+    with LoopThread() as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def coordinator(loop_thread: LoopThread) -> Iterator[str]:
+    """The URL of a Valkey server for clusters; give each cluster a name of its own."""
+    valkey = EmbeddedValkey()
+    loop_thread.run(valkey.start())
+    yield valkey.url
+    loop_thread.run(valkey.stop())
+
+
+@pytest.fixture(scope="session")
+def one_node(loop_thread: LoopThread) -> Iterator[ServingCluster]:
+    """A standalone node, shared by the whole run: use keys of your own."""
+    node = ServingNode(loop_thread, cluster="alone").start()
+    yield ServingCluster([node], "alone")
+    node.stop()
+
+
+@pytest.fixture(scope="session")
+def three_nodes(loop_thread: LoopThread, coordinator: str) -> Iterator[ServingCluster]:
+    """Three nodes with two copies of each key, shared by the whole run: use keys of your own."""
+    options = {"cluster": "trio", "coordinator": coordinator, "replication_factor": 2}
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for number in (1, 2, 3):
+            nodes.append(ServingNode(loop_thread, id=f"trio-{number}", **options).start())
+            stack.callback(nodes[-1].stop)
+        newest = nodes[-1].epoch
+        wait_until(lambda: all(node.epoch >= newest for node in nodes))
+        yield ServingCluster(nodes, "trio")
+
+
+@pytest.fixture
+def start_node(loop_thread: LoopThread) -> Iterator[Callable[..., ServingNode]]:
+    """Start nodes of a test's own; they are stopped at its end. Options as ``NodeOptions``."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> ServingNode:
+            node = ServingNode(loop_thread, **options)
+            stack.callback(node.stop)
+            return node.start()
+
+        yield start

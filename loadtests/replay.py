@@ -73,6 +73,7 @@ def _print_table(document: dict[str, Any]) -> None:
         f"{document['operations']:,} operations in {document['seconds']:.1f} s   "
         f"wrong values {document['wrong']:,}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -94,6 +94,8 @@ DIALECTS: Final = {
 
 def capacity_contestant(arena: Arena, stack: contextlib.ExitStack, name: str, pipeline: int) -> Contestant:
     """Open ``CONNECTIONS`` connections to the server, each to carry ``pipeline`` requests at a time."""
+    if not hasattr(select, "epoll"):
+        raise CannotRun("the generator needs epoll, which is Linux's")
     dialect = DIALECTS[name]
     host, _, port = arena.address(dialect.server).removeprefix("kvcache://").rpartition(":")
     connections = [stack.enter_context(_connect(host, int(port), dialect)) for _ in range(CONNECTIONS)]

@@ -66,13 +66,13 @@ def test_an_address_is_a_host_and_a_port(text, address):
     "text", ["", ":", "host", "host:", ":7700", "::1:7700", "host:65536", "host:-1", "ho st:1", "h:٣", 7]
 )
 def test_what_is_no_address_is_refused_with_the_value(text):
-    with pytest.raises(ValueError, match="is not an address|has no valid port"):
+    with pytest.raises(ValueError, match=r"is not an address|has no valid port"):
         parse_address(text)
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:7700", "[::]:7700", "host:0"])
 def test_an_address_that_nobody_can_reach_is_not_advertised(text):
-    with pytest.raises(ValueError, match="every address|port 0"):
+    with pytest.raises(ValueError, match=r"every address|port 0"):
         parse_advertised(text)
 
 

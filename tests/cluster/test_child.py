@@ -45,7 +45,8 @@ async def test_a_child_runs_in_its_own_session_so_that_ctrl_c_misses_it():
 async def test_the_pid_is_that_of_the_program_itself(until):
     child = await start_child(SLEEPER)
     try:
-        await until(lambda: b"time.sleep(60)" in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")[3])
+        cmdline = Path(f"/proc/{child.pid}/cmdline")
+        await until(lambda: b"launcher" not in cmdline.read_bytes() and b"time.sleep(60)" in cmdline.read_bytes())
     finally:
         await stop_child(child)
 
@@ -64,9 +65,10 @@ async def test_a_child_that_ignores_the_request_is_killed(until, is_alive, tmp_p
     assert not is_alive(child.pid)
 
 
-async def test_a_paused_child_is_killed(is_alive):
+async def test_a_paused_child_is_killed(until, is_alive):
     child = await start_child(SLEEPER)
     os.kill(child.pid, signal.SIGSTOP)
+    await until(lambda: Path(f"/proc/{child.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T")
     assert await stop_child(child, grace=0.1) == -signal.SIGKILL
     assert not is_alive(child.pid)
 

@@ -19,7 +19,8 @@ def test_waits_double_up_to_the_longest():
 
 
 def test_chance_shortens_a_wait_by_at_most_half():
-    whole, least = (list(islice(delays(lambda: drawn), 8)) for drawn in (1.0, 0.0))
+    whole = list(islice(delays(lambda: 1.0), 8))
+    least = list(islice(delays(lambda: 0.0), 8))
     assert [2 * wait for wait in least] == whole
 
 

@@ -8,7 +8,15 @@ import random
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+import pytest
+
+from kvcache.cluster import registry as registry_module
 from kvcache.cluster.embedded import EmbeddedValkey
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(registry_module, "POLL_SECONDS", 0.2)
 
 
 @asynccontextmanager
@@ -18,7 +26,7 @@ async def watching(registry, known=None):
 
     async def collect():
         async for document in registry.watch(known):
-            seen.append(document)
+            seen.append(document)  # noqa: PERF401  the test reads it while it grows
 
     task = asyncio.ensure_future(collect())
     try:

@@ -282,11 +282,11 @@ def test_a_short_bench_measures_a_real_node_and_writes_every_sample(
 ) -> None:
     file = tmp_path / "bench.json"
     before = signal.getsignal(signal.SIGTERM)
-    works = "async-get-1,blocking-get,capacity-get-1"
+    works = "async-get-1,capacity-get-1"
     code = main(["--only", works, "--rounds", "1", "--seconds", "0.05", "--json", str(file)])
     assert signal.getsignal(signal.SIGTERM) == before
     assert code == 0, capsys.readouterr().err
     document = json.loads(file.read_text())
     measured = {work["name"]: work["medians"]["kvcache"] for work in document["works"]}
     assert all(figure > 0 for figure in measured.values())
-    assert set(measured) == {"async-get-1", "blocking-get", "capacity-get-1"}
+    assert set(measured) == {"async-get-1", "capacity-get-1"}

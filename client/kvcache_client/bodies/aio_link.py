@@ -19,7 +19,7 @@ from kvcache_client.core.effects import Outcome
 from kvcache_client.protocol.errors import ClientClosed, ConnectFailed, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request, Verb
 
-__all__ = ["AsyncLink"]
+__all__ = ["AsyncLink", "Nowhere"]
 
 
 class AsyncLink:
@@ -145,6 +145,19 @@ class AsyncLink:
 
     def __repr__(self) -> str:
         return f"<AsyncLink {self.node} {self._connection or self._backing_off or 'not connected'}>"
+
+
+class Nowhere:
+    """The way to a node that the newest topology no longer has; a plan may still be routing by an older one."""
+
+    def __init__(self, node: str) -> None:
+        self._error = ConnectFailed(f"{node} is not a member any more", node=node)
+
+    def ask(self, request: Request) -> asyncio.Future[Outcome]:
+        """Answer at once that there is nobody."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future.set_result(self._error)
+        return future
 
 
 def _pass_on(waiter: asyncio.Future[Outcome], answer: asyncio.Future[Outcome]) -> None:

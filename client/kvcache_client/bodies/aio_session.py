@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from kvcache_client.bodies.aio_connection import connect
-from kvcache_client.bodies.aio_link import AsyncLink
+from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
 from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Refresh, Round, Within
@@ -101,11 +101,12 @@ class AsyncSession:
                 outcomes.append(future.result())
         return outcomes
 
-    def _link(self, node: str) -> AsyncLink:
+    def _link(self, node: str) -> AsyncLink | Nowhere:
         link = self._links.get(node)
         if link is None:
-            # A node that the newest topology no longer has: nowhere to connect to.
-            address = self.brain.require_view().addresses.get(node, "")
+            address = self.brain.require_view().addresses.get(node)
+            if address is None:
+                return Nowhere(node)
             link = self._links[node] = AsyncLink(self.brain, node, address, self._heard_of_epoch)
         return link
 

@@ -95,7 +95,9 @@ class BlockingSession:
                 stale.close()
 
     def _connect(self, node: str) -> Channel:
-        address = self.brain.require_view().addresses.get(node, ":0")
+        address = self.brain.require_view().addresses.get(node)
+        if address is None:  # a plan may still be routing by an older topology
+            raise ConnectFailed(f"{node} is not a member any more", node=node)
         try:
             channel = connect(self.brain, address, node=node, on_epoch=self._heard_of_epoch)
         except KvCacheError as error:

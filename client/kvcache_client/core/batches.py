@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome, Plan
-from kvcache_client.core.reading import read
+from kvcache_client.core.reading import read_carefully
 from kvcache_client.core.results import BatchResult
 from kvcache_client.core.routing import View
 from kvcache_client.core.together import together
@@ -50,6 +50,7 @@ def read_many(
     """Return the live records of ``keys``, each passed through ``finish``."""
     names = names_of(encode, keys)
     view = brain.view or brain.require_view()
+    began = brain.clock()
     found: dict[Key, T] = {}
     missing: list[Key] = []
     careful: list[Key] = []
@@ -73,14 +74,15 @@ def read_many(
             else:
                 careful.append(key)
     if careful:
-        answers = yield from together(read(brain, encode, key, bytes, _MISS) for key in careful)
+        spent = brain.clock() - began
+        answers = yield from together(read_carefully(brain, names[key], spent=spent) for key in careful)
         for key, answer in zip(careful, answers, strict=True):
-            if answer is _MISS:
+            if answer is None:
                 missing.append(key)
             elif isinstance(answer, KvCacheError):
                 failed[key] = answer
             else:
-                _keep(found, failed, key, answer, finish)  # type: ignore[arg-type]  # bytes: neither of the above
+                _keep(found, failed, key, answer, finish)
     return BatchResult(found, frozenset(missing), failed)
 
 
@@ -119,6 +121,7 @@ def _read_frames(view: View, names: Mapping[Key, bytes]) -> list[tuple[str, list
 def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes, Written | KvCacheError]]:
     """Put every record on all owners of its key; returns what became of each."""
     view = brain.view or brain.require_view()
+    began = brain.clock()
     frames = [] if brain.down else _write_frames(view, records)
     outcomes = (yield [(node, request) for node, request, _ in frames]) if frames else []
     acked: dict[bytes, int] = dict.fromkeys(records, 0)
@@ -136,7 +139,8 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
         else:
             careful.append(name)
     if careful:
-        answers = yield from together(write_carefully(brain, name, records[name]) for name in careful)
+        spent = brain.clock() - began
+        answers = yield from together(write_carefully(brain, name, records[name], spent=spent) for name in careful)
         results.update(zip(careful, answers, strict=True))
     return results
 

@@ -10,10 +10,11 @@ request has left, silence means ``InDoubt``: it is never sent again by itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.effects import REFRESH, Pause, Plan
-from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, why_unavailable
+from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
+from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
 from kvcache_client.core.routing import View
 from kvcache_client.core.writing import copy
 from kvcache_client.protocol.errors import ConnectFailed, KvCacheError
@@ -31,11 +32,12 @@ def swap(
     Returns (applied, version): the version now there, 0 if the key is absent.
     """
     record = make_record(0, expiry_ms, flags, payload)  # the decider stamps it
+    began = brain.clock()
     decider, reply = yield from _decide(brain, name, lambda view: [0, Verb.SWAP, view.epoch, name, condition, record])
     version: int = reply[2]
     if reply[1] == Status.MISMATCH:
         return False, version
-    yield from copy(brain, name, restamp(record, version), decider)
+    yield from copy(brain, name, restamp(record, version), decider, brain.clock() - began)
     return True, version
 
 
@@ -52,11 +54,12 @@ def touch(brain: Brain, name: bytes, expiry_ms: int) -> Plan[bytes | None]:
 
 
 def _decide_record(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Plan[bytes | None]:
+    began = brain.clock()
     decider, reply = yield from _decide(brain, name, request)
     if reply[1] == Status.MISS:
         return None
     record: bytes = reply[2]
-    yield from copy(brain, name, record, decider)
+    yield from copy(brain, name, record, decider, brain.clock() - began)
     return record
 
 
@@ -70,7 +73,7 @@ def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Pl
         for node in view.owners[partition]:
             if node in brain.down:
                 continue
-            outcome = yield node, request(view)
+            outcome = yield from _ask(brain, node, request(view), deadline)
             error = as_error(outcome, node)
             if error is None:
                 return node, outcome
@@ -79,9 +82,20 @@ def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Pl
                 break
             if not isinstance(error, ConnectFailed):
                 raise error
+            if brain.clock() >= deadline:
+                break
         else:
             raise why_unavailable(brain, view, partition, failures)
         if brain.clock() >= deadline:
             raise why_unavailable(brain, view, partition, failures)
         yield REFRESH
         yield Pause(REROUTE_PAUSE)
+
+
+def _ask(brain: Brain, node: str, request: Request, deadline: float) -> Plan[Any]:
+    """Ask one node; it gets an attempt, or what is left of the call."""
+    if brain.clock() + brain.attempt <= deadline:
+        outcome = yield node, request
+    else:
+        (outcome,) = yield Within([(node, request)], time_left(brain, deadline))
+    return outcome

@@ -37,7 +37,17 @@ from kvcache_client.protocol.errors import (
 from kvcache_client.protocol.record import is_tombstone
 from kvcache_client.protocol.verbs import Status, Verb
 
-__all__ = ["REROUTE", "REROUTE_PAUSE", "as_error", "fetch", "read", "time_left", "time_spent", "why_unavailable"]
+__all__ = [
+    "REROUTE",
+    "REROUTE_PAUSE",
+    "as_error",
+    "fetch",
+    "read",
+    "read_carefully",
+    "time_left",
+    "time_spent",
+    "why_unavailable",
+]
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -69,7 +79,7 @@ def read(
                 return finish(first[2])
             if status == _MISS:
                 return default
-    record = yield from _read_carefully(brain, name, first)
+    record = yield from read_carefully(brain, name, first)
     return default if record is None else finish(record)
 
 
@@ -78,9 +88,14 @@ def fetch(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[bytes 
     return read(brain, encode, key, bytes, None)
 
 
-def _read_carefully(brain: Brain, name: bytes, first: Outcome | None) -> Plan[bytes | None]:
-    """Read while nodes fail or the cluster changes; ``first`` is what the primary answered, if it was asked."""
-    deadline = brain.clock() + brain.config.timeout - (time_spent(brain, (first,)) if first is not None else 0.0)
+def read_carefully(brain: Brain, name: bytes, first: Outcome | None = None, spent: float = 0.0) -> Plan[bytes | None]:
+    """Read while nodes fail or the cluster changes; ``first`` is what the primary answered, if it was asked.
+
+    ``spent`` is what of the call's time (seconds) has gone by already.
+    """
+    if first is not None:
+        spent += time_spent(brain, (first,))
+    deadline = brain.clock() + brain.config.timeout - spent
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -167,8 +182,14 @@ def as_error(outcome: Outcome, node: str) -> KvCacheError | None:
 
 
 def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:
-    """Return the seconds to charge for a first round, at whose begin the hot path did not look at the clock."""
-    return brain.attempt if any(outcome.__class__ is NoAnswer for outcome in outcomes) else 0.0
+    """Return the seconds to charge for a first round, at whose begin the hot path did not look at the clock.
+
+    A whole attempt, so that no call takes longer than its timeout; but where there is one node only, an attempt is all that
+    a call has, and only silence is sure to have used it up.
+    """
+    alone = brain.attempt >= brain.config.timeout
+    silent = any(outcome.__class__ is NoAnswer for outcome in outcomes)
+    return 0.0 if alone and not silent else brain.attempt
 
 
 def time_left(brain: Brain, deadline: float) -> float:

@@ -6,22 +6,15 @@ Here lives the step from a key to nodes. Never here: whether those nodes are wel
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from mmh3 import mmh3_x64_128_utupledigest
 
 from kvcache_client.placement.partitions import PARTITION_SHIFT, partition_of
-from kvcache_client.placement.ring import Placement, PlacementSpec, build_placement
+from kvcache_client.placement.ring import build_placement
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError
 
 __all__ = ["View"]
-
-
-@lru_cache(maxsize=4)
-def _placement(spec: PlacementSpec) -> Placement:
-    # Many clients of one process, and many epochs, share one placement: building it takes tens of milliseconds.
-    return build_placement(spec)
 
 
 class View:
@@ -31,7 +24,7 @@ class View:
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        self.placement = _placement(topology.spec())
+        self.placement = build_placement(topology.spec())  # remembered, so that a process builds each one once
         if not self.placement.owners[0]:
             raise TopologyError(f"no member of {topology!r} owns anything")
         self.epoch = topology.epoch

@@ -132,10 +132,10 @@ def write_carefully(
         raise _not_enough(brain, view, partition, tally)
 
 
-def copy(brain: Brain, name: bytes, record: bytes, decider: str) -> Plan[Written]:
-    """Bring a record that ``decider`` has made and holds to the other owners."""
+def copy(brain: Brain, name: bytes, record: bytes, decider: str, spent: float) -> Plan[Written]:
+    """Bring a record that ``decider`` has made and holds to the other owners; ``spent`` seconds of the call are gone."""
     tally = _Tally(acked={decider})
-    return (yield from write_carefully(brain, name, record, tally, stamped=True))
+    return (yield from write_carefully(brain, name, record, tally, spent=spent, stamped=True))
 
 
 def _stamp_again(brain: Brain, record: bytes, tally: _Tally) -> bytes:

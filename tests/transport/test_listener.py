@@ -1,0 +1,218 @@
+"""The port: how many may come, how long they may take, and how it ends."""
+
+import asyncio
+import socket
+
+import pytest
+
+from kvcache.transport.listener import Listener
+from kvcache.transport.limits import StreamLimits
+from kvcache_client.protocol.errors import MalformedFrame
+from kvcache_client.protocol.framing import FrameReader, pack_message
+from kvcache_client.protocol.record import NEVER, PayloadType, make_record
+from kvcache_client.protocol.verbs import Push, Status, Verb
+
+PING = pack_message(7, int(Verb.PING))
+GET = pack_message(7, int(Verb.GET), b"k")
+
+
+async def fill(peer, size):
+    record = make_record(1 << 40, NEVER, PayloadType.BYTES, b"x" * size)
+    assert (await peer.ask(int(Verb.PUT), 9, b"k", record))[0] == Status.OK
+
+
+async def test_a_client_is_served_over_a_real_socket(port):
+    peer = await port.introduced()
+    await fill(peer, 1000)
+    assert (await peer.ask(int(Verb.GET), b"k"))[0] == Status.OK
+    assert port.counters.requests == 3
+
+
+async def test_replies_larger_than_every_buffer_arrive_whole_and_in_order(port):
+    peer = await port.introduced()
+    await fill(peer, 100_000)
+    peer.send(*[pack_message(number, int(Verb.GET), b"k") for number in range(1, 2001)])
+    replies = await peer.messages(2000)
+    assert [reply[0] for reply in replies] == list(range(1, 2001))
+    assert {len(reply[2]) for reply in replies} == {100_015}
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_another(port):
+    glutton = await port.introduced()
+    await fill(glutton, 1_000_000)
+    glutton.writer.transport.pause_reading()
+    glutton.send(GET * 500)
+    other = await port.introduced()
+    for _ in range(100):
+        assert (await other.ask(int(Verb.PING)))[0] == Status.OK
+    assert port.counters.requests < 300
+
+
+async def test_a_client_that_does_not_read_is_closed_in_time(make_port, caplog):
+    port = await make_port(unread_seconds=0.05)
+    glutton = await port.introduced()
+    await fill(glutton, 1_000_000)
+    glutton.writer.transport.pause_reading()
+    glutton.send(GET * 500)
+    await port.until(lambda: port.counters.overdue == 1)
+    await port.until(lambda: port.listener.connections == 0)
+    assert "replies unread for over 0.05 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no first byte within 0.05 s"),
+        (b"\x97", "no HELLO within 0.05 s"),
+        (pack_message(1, int(Verb.HELLO), 1, "test")[:-1], "no HELLO within 0.05 s"),
+    ],
+    ids=["nothing", "one byte", "half a hello"],
+)
+async def test_who_does_not_introduce_himself_is_closed_in_time(make_port, caplog, data, reason):
+    port = await make_port(hello_seconds=0.05)
+    peer = await port.connect(data)
+    assert await peer.rest() == b""
+    assert port.counters.overdue == 1
+    assert reason in caplog.text
+
+
+async def test_half_a_frame_is_closed_in_time(make_port, caplog):
+    port = await make_port(frame_seconds=0.05)
+    peer = await port.introduced()
+    peer.send(PING, GET[:-1])
+    await peer.messages(1)
+    peer.send(b"")
+    half = await port.introduced()
+    half.send(GET[:-1])
+    assert await half.rest() == b""
+    assert "a frame took over 0.05 s" in caplog.text
+
+
+async def test_half_a_frame_and_the_end_of_the_connection_is_no_error(port, caplog):
+    peer = await port.introduced()
+    peer.send(GET[:-1])
+    await peer.close()
+    await port.until(lambda: port.listener.connections == 0)
+    assert port.counters.malformed == 0
+    assert caplog.records == []
+
+
+async def test_one_connection_over_the_limit_is_refused_and_the_others_live(make_port, caplog):
+    port = await make_port(connections=3)
+    peers = [await port.introduced(), await port.connect(b"GET /"), await port.connect()]
+    await port.until(lambda: port.listener.connections == 3)
+    for refused in range(1, 4):
+        over = await port.connect(PING)
+        assert await over.rest() == b""
+        assert port.counters.refused == refused
+    assert (await peers[0].ask(int(Verb.PING)))[0] == Status.OK
+    assert await peers[1].reader.readexactly(10) == b"http:GET /"
+    assert "refused a connection: 3 are open" in caplog.text
+    for peer in peers[1:]:
+        await peer.close()
+    await port.until(lambda: port.listener.connections == 1)
+    await port.introduced()
+    assert port.counters.refused == 3
+
+
+async def test_a_new_epoch_reaches_every_client_that_said_hello(port):
+    peers = [await port.introduced() for _ in range(3)]
+    stranger = await port.connect(b"\x97")
+    await port.until(lambda: "streams=4" in repr(port.listener))
+    port.listener.push_epoch(42)
+    for peer in peers:
+        assert await peer.messages(1) == [(0, Push.EPOCH, 42)]
+    port.listener.stop_accepting()
+    await port.listener.stop()
+    assert await stranger.rest() == b""
+
+
+async def test_a_refusal_arrives_before_the_close(port, unpacked):
+    peer = await port.introduced()
+    peer.send(PING, b"\xc1")
+    assert [message[:2] for message in unpacked(await peer.rest())] == [(7, 0), (0, MalformedFrame.code)]
+
+
+async def test_a_port_that_is_taken_is_an_os_error(port, service):
+    other = Listener(service, port.door, StreamLimits())
+    with pytest.raises(OSError, match="address already in use"):
+        await other.start("127.0.0.1", port.number)
+    await other.stop()
+
+
+async def test_a_listener_that_never_started_can_stop(service):
+    listener = Listener(service, None, StreamLimits())
+    await listener.stop()
+    assert listener.connections == 0
+
+
+# The end
+
+
+async def test_nobody_can_connect_after_the_end(port):
+    await port.listener.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await port.connect()
+
+
+async def test_the_end_closes_idle_connections_of_every_kind_at_once(port):
+    peers = [await port.introduced(), await port.connect(b"\x97"), await port.connect()]
+    await port.until(lambda: port.listener.connections == 3)
+    await port.listener.stop()
+    assert port.listener.connections == 0
+    assert [await peer.rest() for peer in peers] == [b""] * 3
+
+
+async def test_a_peer_that_stays_open_does_not_hold_up_the_end(port):
+    loop = asyncio.get_running_loop()
+    with socket.socket() as deaf:
+        deaf.setblocking(False)
+        await loop.sock_connect(deaf, ("127.0.0.1", port.number))
+        await loop.sock_sendall(deaf, pack_message(1, int(Verb.HELLO), 1, "test", 0, b"", ""))
+        await port.until(lambda: port.counters.requests == 1)
+        async with asyncio.timeout(5):
+            await port.listener.stop()
+        assert port.listener.connections == 0
+
+
+async def test_replies_to_all_that_was_read_arrive_before_the_end(port):
+    peer = await port.introduced()
+    await fill(peer, 1000)
+    peer.writer.transport.pause_reading()
+    peer.send(GET * 20_000)
+    await port.until(lambda: port.counters.requests > 2000)
+    stopping = asyncio.create_task(port.listener.stop())
+    await asyncio.sleep(0)
+    peer.writer.transport.resume_reading()
+    data = await peer.rest()
+    await stopping
+    answered = port.counters.requests - 2
+    assert len(FrameReader(1 << 20).feed(data)) == answered
+    assert answered > 2000
+
+
+async def test_a_peer_that_goes_on_asking_gets_every_reply_and_then_the_end(port):
+    peer = await port.introduced()
+    await fill(peer, 10_000)
+    replies = 0
+
+    async def ask_on():
+        while not peer.writer.is_closing():
+            peer.send(GET * 50)
+            await peer.writer.drain()
+            await asyncio.sleep(0)
+
+    asking = asyncio.create_task(ask_on())
+    await port.until(lambda: port.counters.requests > 500)
+    stopping = asyncio.create_task(port.listener.stop())
+    async with asyncio.timeout(10):
+        while data := await peer.reader.read(1 << 18):  # an end, not a reset
+            replies += len(peer.frames.feed(data))
+    asking.cancel()
+    await asyncio.gather(asking, stopping, return_exceptions=True)
+    assert replies == port.counters.requests - 2
+
+
+async def test_its_repr_tells_what_is_open(port):
+    await port.introduced()
+    assert "streams=1 connections=1" in repr(port.listener)

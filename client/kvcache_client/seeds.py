@@ -6,6 +6,7 @@ even after every node has moved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from kvcache_client.protocol.errors import InvalidOption
@@ -15,6 +16,7 @@ __all__ = ["DEFAULT_PORT", "parse_seeds"]
 DEFAULT_PORT = 7700
 
 _SCHEME = "kvcache://"
+_DIGITS = re.compile("[0-9]{1,5}")
 
 
 def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -29,8 +31,10 @@ def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
             raise InvalidOption(f"seeds {seeds!r:.120}: the scheme must be {_SCHEME}")
         text, _, cluster = text.partition("/")
         parts: Sequence[str] = [part.strip() for part in text.split(",") if part.strip()]
-    else:
+    elif isinstance(seeds, Sequence):
         parts = seeds
+    else:
+        raise InvalidOption(f"seeds {seeds!r:.120}: must be text or a list of host:port")
     if not parts:
         raise InvalidOption(f"seeds {seeds!r:.120}: at least one host:port is needed")
     return tuple(dict.fromkeys(_address(part) for part in parts)), cluster
@@ -44,6 +48,6 @@ def _address(part: object) -> str:
     if bare_ipv6 or text.endswith("]") or ":" not in text:
         text = f"[{text}]:{DEFAULT_PORT}" if bare_ipv6 else f"{text}:{DEFAULT_PORT}"
     host, _, port = text.rpartition(":")
-    if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host.strip("[]") or "/" in host or not _DIGITS.fullmatch(port) or not 0 < int(port) < 65536:
         raise InvalidOption(f"seed {part!r:.80}: must be host:port with a port of 1 to 65535")
     return text

@@ -20,11 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from mmh3 import mmh3_x64_128_utupledigest
+
 from kvcache.service.checks import bad_key, check_expiry, check_int64, check_record, check_version, integer_in, shown
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
-from kvcache_client.placement.partitions import partition_of
+from kvcache_client.placement.partitions import PARTITION_SHIFT, PARTITIONS, partition_of
 from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
 from kvcache_client.protocol.errors import (
     ClockSkew,
@@ -83,6 +85,7 @@ class Service:
     ) -> None:
         self.identity = identity
         self.store = store
+        self._read = store.get
         self.ownership: Ownership | None = None
         self.hinted = 0
         """Records held for owners that a client could not reach."""
@@ -90,7 +93,7 @@ class Service:
         self._statistics = statistics
         self._now_ms = 0
         self._horizon = b""
-        self._owned = b""
+        self._owned = bytes(PARTITIONS)
         self._seed = 0
         self.handlers: dict[int, Handler] = {
             Verb.HELLO: self._hello,
@@ -168,10 +171,11 @@ class Service:
         number, _, key = message
         if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
             raise bad_key(key)
-        partition = partition_of(key, self._seed)
-        if not self._owned or not self._owned[partition]:
+        # The hottest lines of a node: partition_of without the call.
+        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
+        if not self._owned[partition]:
             raise self._not_mine(partition)
-        record = self.store.get(partition, key)
+        record = self._read(partition, key)
         if record is None:
             return number, _MISS
         return number, _OK, record
@@ -308,7 +312,7 @@ class Service:
 
     def _readable(self, key: Any) -> int:
         partition = self._partition(key)
-        if not self._owned or not self._owned[partition]:
+        if not self._owned[partition]:
             raise self._not_mine(partition)
         return partition
 

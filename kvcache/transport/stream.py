@@ -165,6 +165,8 @@ class StreamConnection(asyncio.Protocol):
         if self._transport is None or self._closed:
             return
         packed = self._packer.bytes()
+        if not packed:  # nothing may be written after an end, not even nothing
+            return
         self._transport.write(packed)
         if len(packed) > self._limits.output_bytes:
             self._packer = msgpack.Packer(autoreset=False)  # a packer never gives back what it has grown to

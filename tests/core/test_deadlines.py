@@ -55,9 +55,7 @@ def test_when_all_nodes_are_silent(make_network: Callable[..., MemoryNetwork], v
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_when_one_node_is_silent_the_call_still_succeeds(
-    make_network: Callable[..., MemoryNetwork], verb: str
-) -> None:
+def test_when_one_node_is_silent_the_call_still_succeeds(make_network: Callable[..., MemoryNetwork], verb: str) -> None:
     for number in range(4):
         network = make_network(4, 2)
         client = connected(network)

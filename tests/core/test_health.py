@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -110,17 +113,37 @@ def test_waits_are_spread_over_the_interval() -> None:
     assert 1.0 < sum(delays) / 1000 < 1.2
 
 
-def test_looking_while_others_report_breaks_nothing(health: Health, clock: Clock) -> None:
-    """Threads share a blocking client: a report may come in the middle of a look."""
-    for name in "abc":
-        health.failed(name, GONE)
-    clock.now += 10
+def test_threads_may_report_while_others_look(clock: Clock) -> None:
+    """A blocking client is shared by threads, and has no lock on its way."""
+    health = Health(clock, lambda: 0.5, Backoff(first=0.0, longest=0.0))
+    stop = threading.Event()
+    wrong: list[BaseException] = []
 
-    class Meddling(dict):  # type: ignore[type-arg]
-        def items(self):  # type: ignore[no-untyped-def]
-            for entry in list(super().items()):
-                yield entry
+    def repeat(work: Callable[[], object]) -> None:
+        try:
+            while not stop.is_set():
+                work()
+        except BaseException as error:
+            wrong.append(error)
 
-    assert sorted(health.due()) == ["a", "b", "c"]
-    health.answered("b")
-    assert sorted(health.down) == ["a", "c"]
+    nodes = [f"n{number}" for number in range(50)]
+    works = (
+        lambda: [health.failed(node, GONE) for node in nodes],
+        lambda: [health.answered(node) for node in nodes],
+        lambda: health.forget({"n1"}),
+        health.due,
+        lambda: repr(health),
+    )
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.5)
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert not wrong

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 from memory_network import CLEAR, MemoryNetwork, Weather
 
-from kvcache_client.protocol.errors import InDoubt, NotApplied, Unavailable, ValueTooLarge
-from kvcache_client.protocol.record import version_of
-from kvcache_client.protocol.verbs import Verb
+from kvcache_client.core.effects import Within
+from kvcache_client.core.writing import write
+from kvcache_client.protocol.errors import ConnectFailed, InDoubt, NotApplied, Unavailable, ValueTooLarge
+from kvcache_client.protocol.record import NEVER, make_record, version_of
+from kvcache_client.protocol.verbs import Status, Verb
 
 
 @pytest.mark.parametrize("failure", ["kill", "cut", "pause"])
@@ -191,3 +193,19 @@ def test_a_hint_names_the_owner_that_it_is_for(network: MemoryNetwork) -> None:
     stand_in = network.stand_ins("k")[0]
     assert stand_in.asked[Verb.HINT] == 1
     assert stand_in.asked[Verb.PUT] == 0
+
+
+def test_a_write_that_was_stamped_again_is_never_said_to_be_not_applied(network: MemoryNetwork) -> None:
+    """One owner took the first version; that nobody can be reached for the second does not undo that."""
+    brain = network.client().brain
+    name = b"k"
+    plan = write(brain, name, make_record(brain.hlc.stamp(), NEVER, 1, b"v"))
+    owners = [node for node, _ in plan.send(None)]  # type: ignore[misc, union-attr]
+    asked = plan.send([(1, int(Status.OK)), (1, int(Status.SUPERSEDED), brain.hlc.stamp() + (1 << 30))])
+    assert isinstance(asked, Within)
+    refused = ConnectFailed("refused")
+    for node in owners:
+        brain.health.failed(node, refused)
+    with pytest.raises(InDoubt):  # noqa: PT012  # the stand-ins are asked too
+        hints = plan.send([refused, refused])
+        plan.send([refused for _ in hints.round])  # type: ignore[union-attr]

@@ -203,3 +203,11 @@ def test_a_finished_connection_is_settled_when_its_peer_is_silent(stream):
     stream.feed(PING)
     assert not stream.connection.settled(stream.now)
     assert stream.connection.settled(stream.now + 1)
+
+
+def test_a_finished_connection_closes_without_another_write(stream):
+    stream.feed(PING)
+    stream.connection.finish()
+    stream.connection.close()
+    assert stream.transport.ended == "closed"
+    assert len(stream.replies()) == 1

@@ -57,16 +57,20 @@ class Health:
     def due(self) -> list[str]:
         """Return the nodes that may be tried again now. Each is handed out once per wait, so callers don't pile up."""
         now = self._clock()
-        due = [node for node, entry in self.down.items() if entry.retry_at <= now]
-        for node in due:
-            entry = self.down[node]
+        due = [(node, entry) for node, entry in self._entries() if entry.retry_at <= now]
+        for _, entry in due:
             entry.retry_at = now + self._backoff.delay(entry.failures, self._random)
-        return due
+        return [node for node, _ in due]
 
     def forget(self, members: set[str]) -> None:
         """Keep only what concerns ``members``."""
-        for node in [node for node in self.down if node not in members]:
-            del self.down[node]
+        for node, _ in self._entries():
+            if node not in members:
+                self.answered(node)
+
+    def _entries(self) -> list[tuple[str, Down]]:
+        """Return what is in ``down`` at this moment: threads share a blocking client, and may report at any time."""
+        return list(self.down.items())
 
     def __repr__(self) -> str:
-        return f"<Health down={{{', '.join(f'{node}: {entry.reason}' for node, entry in self.down.items())}}}>"
+        return f"<Health down={{{', '.join(f'{node}: {entry.reason}' for node, entry in self._entries())}}}>"

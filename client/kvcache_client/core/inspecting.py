@@ -84,7 +84,7 @@ def explain(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[Expl
     partition = view.partition(name)
     owners = view.owners[partition]
     nodes = [*owners, *islice(view.stand_ins(partition), 2)]
-    down = {node: f"down: {entry.reason}" for node, entry in brain.down.items()}
+    down = {node: f"down: {entry.reason}" for node, entry in list(brain.down.items())}
     outcomes = yield [(node, [0, Verb.PEEK, name]) for node in nodes]
     reports = []
     for index, (node, outcome) in enumerate(zip(nodes, outcomes, strict=True)):

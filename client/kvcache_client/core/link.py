@@ -152,7 +152,10 @@ class Link:
             waiter.set_result(outcome)
 
     def expire(self, newest: int, outcome: Callable[[], KvCacheError]) -> int:
-        """Give up every request up to the id ``newest``; returns how many still had somebody waiting."""
+        """Give up every request up to the id ``newest``; returns how many there were.
+
+        Those whose caller had left count too: that nobody waits does not mean that the node has answered.
+        """
         stale = []
         for number in self._pending:  # in the order of asking
             # Ids wrap at 2^32: "up to" is a distance, not a comparison (RFC 1982).
@@ -160,10 +163,10 @@ class Link:
                 break
             stale.append(number)
         waiters = [self._pending.pop(number) for number in stale]
-        abandoned = [waiter for waiter in waiters if not waiter.done()]
-        for waiter in abandoned:
-            waiter.set_result(outcome())
-        return len(abandoned)
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(outcome())
+        return len(waiters)
 
     def fail(self, outcome: Callable[[], KvCacheError]) -> None:
         """Give up everything: the connection is gone."""

@@ -201,8 +201,9 @@ def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str
     """Return the error for a call that nobody could answer: each node and why."""
     reasons = {node: str(error) for node, error in failures.items()}
     for node in view.owners[partition]:
-        if node not in reasons and node in brain.down:
-            reasons[node] = f"avoided: {brain.down[node].reason}"
+        entry = brain.down.get(node)
+        if node not in reasons and entry is not None:
+            reasons[node] = f"avoided: {entry.reason}"
     text = "; ".join(f"{node} ({view.addresses.get(node, '?')}): {why}" for node, why in reasons.items())
     if failures and all(isinstance(error, NoAnswer) for error in failures.values()):
         return DeadlineExceeded(f"no owner answered in {brain.config.timeout} s: {text}", detail=partition)

@@ -109,7 +109,9 @@ def write_carefully(
         partition = view.partition(name)
         owners = view.owners[partition]
         if not stamped and (tally.newer or tally.cluster_ms):
-            record, tally, stamped = _stamp_again(brain, record, tally), _Tally(existed=tally.existed), True
+            record, stamped = _stamp_again(brain, record, tally), True
+            # Under its first version it may lie somewhere: "not applied" can't be said any more.
+            tally = _Tally(existed=tally.existed, maybe_applied=tally.maybe_applied or bool(tally.acked))
         asks: list[Ask] = [
             (node, [0, _PUT, view.epoch, name, record])
             for node in owners
@@ -118,11 +120,12 @@ def write_carefully(
         yield from _send(brain, asks, tally, deadline)
         if not stamped and (tally.newer or tally.cluster_ms) and brain.clock() < deadline:
             continue
-        if not resent and _forget(tally, ConnectionLost) and brain.clock() < deadline:
+        in_time = brain.clock() < deadline
+        if in_time and not resent and _forget(tally, ConnectionLost):
             # The node may be well, and would miss what is then acknowledged by others: it would answer with the past.
             resent = True
             continue
-        if _forget(tally, REROUTE) and brain.clock() < deadline:
+        if in_time and _forget(tally, REROUTE):
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue

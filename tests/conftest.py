@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, Final, Self, TypeVar
 
 import pytest
 import uvloop
+from polling import PATIENCE, wait_until
 
 from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.node import Node
 from kvcache.options import NodeOptions
 
 T = TypeVar("T")
-
-PATIENCE: Final = 20.0
-"""Seconds after which a test that waits for something gives up."""
 
 _MEMORY: Final = 64 << 20
 
@@ -131,24 +128,6 @@ class ServingCluster:
 
     def __repr__(self) -> str:
         return f"<ServingCluster {self.name} {self.nodes}>"
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Return when ``condition`` holds; fail when it does not for ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"this did not come true within {seconds} s: {condition}")
-        time.sleep(0.002)
-
-
-async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Return when ``condition`` holds; fail when it does not for ``seconds``. The event loop goes on meanwhile."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"this did not come true within {seconds} s: {condition}")
-        await asyncio.sleep(0.002)
 
 
 @pytest.fixture(scope="session")

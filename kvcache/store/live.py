@@ -42,7 +42,8 @@ class LiveRecords:
     def replace(self, table: Table, key: bytes, old: bytes, record: bytes) -> None:
         """Keep another record of a key that has one."""
         before, after = expiry_of(old), expiry_of(record)
-        if before >> self.wheel.bucket_bits == after >> self.wheel.bucket_bits or after == NEVER:
+        same_bucket = before >> self.wheel.bucket_bits == after >> self.wheel.bucket_bits and before != NEVER
+        if same_bucket or after == NEVER:
             home = table.main if key in table.main else table.small
             home[key] = record
             if before != NEVER == after:

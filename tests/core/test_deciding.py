@@ -1,4 +1,4 @@
-"""cas, add, replace, incr and touch while nodes fail: one owner decides, and a request that may have arrived is never repeated."""
+"""cas, add, replace, incr and touch while nodes fail: one owner decides, and what may have arrived is not repeated."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class RawWire:
     def send(self, *data: bytes) -> None:
         try:
             self.socket.sendall(b"".join(data))
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError:  # it has closed, or we have
             self.reset = True
 
     def introduce(self) -> Self:
@@ -90,13 +90,19 @@ class RawWire:
 
     def rest(self) -> bytes:
         """Return what comes until the node closes."""
-        data = b""
+        pieces = []
         try:
             while piece := self.socket.recv(1 << 18):
-                data += piece
+                pieces.append(piece)
         except ConnectionResetError:
             self.reset = True
-        return data
+        return b"".join(pieces)
+
+    def say_no_more(self) -> bytes:
+        """Close our direction, and return what comes until the node closes its own."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        return self.rest()
 
     def messages_to_the_end(self) -> list[Message]:
         """Return all messages until the node closes."""

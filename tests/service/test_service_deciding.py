@@ -281,6 +281,15 @@ def test_touch_prolongs(core, record):
     assert core.ask(Verb.GET, KEY)[0] == Status.OK
 
 
+@pytest.mark.parametrize("expiry_ms", [NEVER - 1, NEVER - 255, NEVER - 256, NEVER - 100_000])
+def test_an_expiry_just_before_never_can_be_given_and_taken_back(core, record, grave, expiry_ms):
+    core.put(KEY, record(0))
+    for expiry in (expiry_ms, NEVER, expiry_ms, core.now_ms + 1000, expiry_ms):
+        assert expiry_of(touch(core, expiry)[1]) == expiry
+        core.store.check()
+    assert core.put(KEY, grave(100)) == (Status.OK,)
+
+
 def test_touch_into_the_past_ends_the_record(core, record):
     core.put(KEY, record(0))
     assert touch(core, core.now_ms)[0] == Status.OK

@@ -4,13 +4,15 @@ Here lives the socket side of a ``Link``: one write per loop turn, sweeping for 
 (``aio_link``), which node is asked, or what a reply means.
 
 What tasks ask for in one turn of the event loop leaves together (auto-pipelining): ``ask`` only packs and schedules one
-flush; when many ask, every sixteenth request sends what is packed so far. Deadlines are swept per connection: a tick every eighth of an attempt remembers the newest request id,
-and what is still unanswered eight ticks later is given up; so a call costs no timer.
+flush; when many ask, every sixteenth request sends what is packed so far. Deadlines are swept per connection: a tick every
+eighth of an attempt remembers the newest request id, and what is still unanswered eight ticks later is given up; so a call
+costs no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
@@ -51,12 +53,18 @@ async def connect(
     except (OSError, ConnectionLost, TimeoutError) as error:
         connection.end(error)
         silent = isinstance(error, TimeoutError) and not isinstance(error, KvCacheError)
-        reason = "no connection in time" if silent else getattr(error, "strerror", None) or str(error)
+        reason = "no connection in time" if silent else _in_words(error)
         raise ConnectFailed(f"{address}: {reason}", node=node or None) from error
     except BaseException as error:
         connection.end(error)
         raise
     return connection, greeting
+
+
+def _in_words(error: BaseException) -> str:
+    """Return the system's words for ``error``: asyncio's own repeat the address and hide what is wrong with it."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number and number > 0 else getattr(error, "strerror", None) or str(error)
 
 
 class AsyncConnection(asyncio.Protocol):

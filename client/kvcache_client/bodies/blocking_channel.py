@@ -82,7 +82,8 @@ class Channel:
         """Send HELLO and learn who is there. Raises what the node says, or ``ConnectFailed``."""
         outcome = self.ask(hello(self._brain.config), limit)
         if isinstance(outcome, ConnectionLost | NoAnswer):
-            raise ConnectFailed(str(outcome), node=self.node or None) from outcome
+            reason = str(outcome) if isinstance(outcome, ConnectionLost) else f"{self.address}: no connection in time"
+            raise ConnectFailed(reason, node=self.node or None) from outcome
         if isinstance(outcome, KvCacheError):
             raise outcome
         greeting = read_greeting(outcome)

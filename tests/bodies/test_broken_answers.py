@@ -1,0 +1,150 @@
+"""Nodes that answer too late, nonsense, or not at all: a typed error in time, and the next call is right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from polling import until
+
+from kvcache_client import KvCacheError
+from kvcache_client.protocol.framing import pack_message
+from kvcache_client.protocol.verbs import Message, Verb
+
+
+def only_to(key: bytes, answer: Callable[[Message], bytes | None]) -> Callable[[Any, Message], bytes | None]:
+    """Answer requests for ``key`` in a special way, all others honestly."""
+
+    def decide(node: Any, message: Message) -> bytes | None:
+        return answer(message) if key in message[2:] else node.honest(message)
+
+    return decide
+
+
+GARBAGE: dict[str, Callable[[Message], bytes | None]] = {
+    "no msgpack": lambda message: b"\xc1\xc1\xc1",
+    "a web page": lambda message: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a number": lambda message: b"\x07",
+    "an empty array": lambda message: b"\x90",
+    "a map": lambda message: b"\x80",
+    "an array that claims 2^32-1 elements": lambda message: b"\xdd\xff\xff\xff\xff",
+    "a frame that claims 4 GiB": lambda message: b"\x93\x01\x00\xc6\xff\xff\xff\xff",
+    "an id and no status": lambda message: pack_message(message[0]),
+    "a status that is no number": lambda message: pack_message(message[0], "OK", b""),
+    "a hit without a record": lambda message: pack_message(message[0], 0),
+    "a hit with a number for a record": lambda message: pack_message(message[0], 0, 5),
+    "a hit with half a record": lambda message: pack_message(message[0], 0, b"short"),
+    "an unknown error": lambda message: pack_message(message[0], 999, "from the future", None),
+    "an error without words": lambda message: pack_message(message[0], 80),
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+async def test_nonsense_is_a_typed_error_and_the_next_call_is_right(
+    open_client: Callable[..., Any], scripted: Any, kind: str
+) -> None:
+    cache = open_client(scripted.address, timeout=1.0)
+    await cache.set("good", 1)
+    scripted.answer = only_to(b"bad", GARBAGE[kind])
+    began = time.monotonic()
+    with pytest.raises(KvCacheError):
+        await cache.get("bad")
+    assert time.monotonic() - began < 5
+    assert await cache.get("good") == 1
+    assert set((await cache.get_many(["bad"])).failed) == {"bad"}
+    assert await cache.get("good") == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in GARBAGE if "hit" not in kind])
+async def test_nonsense_in_answer_to_a_write_is_a_typed_error(
+    open_client: Callable[..., Any], scripted: Any, kind: str
+) -> None:
+    cache = open_client(scripted.address, timeout=1.0)
+    await cache.set("good", 1)
+    scripted.answer = only_to(b"bad", GARBAGE[kind])
+    for verb, arguments in (("set", ("bad", 1)), ("add", ("bad", 1)), ("incr", ("bad",)), ("touch", ("bad",))):
+        with pytest.raises(KvCacheError):
+            await getattr(cache, verb)(*arguments)
+    assert await cache.get("good") == 1
+
+
+async def test_an_unknown_id_is_dropped_and_the_right_answer_still_comes(
+    open_client: Callable[..., Any], scripted: Any
+) -> None:
+    cache = open_client(scripted.address, timeout=2.0)
+    await cache.set("k", "mine")
+    scripted.answer = lambda node, message: (
+        pack_message(4_000_000_000, 0, b"whose?") + pack_message(0, 77, "?") + node.honest(message)
+    )
+    for _ in range(5):
+        assert await cache.get("k") == "mine"
+
+
+async def test_a_late_answer_reaches_nobody_and_is_counted(open_client: Callable[..., Any], scripted: Any) -> None:
+    cache = open_client(scripted.address, timeout=0.15)
+    await cache.set("slow", "slow value")
+    await cache.set("quick", "quick value")
+    kept: list[bytes] = []
+    scripted.answer = only_to(b"slow", lambda message: kept.append(scripted.honest(message)))
+    with pytest.raises(TimeoutError) as caught:
+        await cache.get("slow")
+    assert isinstance(caught.value, KvCacheError)
+    scripted.answer = lambda node, message: b"".join([*kept, node.honest(message)])
+    for _ in range(3):
+        await until(lambda: not cache.client.brain.down) if hasattr(cache.client, "__aenter__") else None
+        assert await cache.get("quick") == "quick value"
+    await cache.close()
+    assert cache.client.brain.counters.late_replies >= 1
+
+
+async def test_a_silent_node_is_avoided_and_used_again_once_it_speaks(
+    open_client: Callable[..., Any], proxy: Any
+) -> None:
+    cache = open_client(proxy.address, timeout=0.1, connect_timeout=0.2)
+    await cache.set("k", 1)
+    proxy.deaf = True
+    began = time.monotonic()
+    with pytest.raises(KvCacheError):
+        await cache.get("k")
+    assert time.monotonic() - began < 3
+    assert set(cache.client.brain.down) == {"behind"}
+    proxy.deaf = False
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert await cache.get("k") == 1
+            break
+        except KvCacheError:
+            assert time.monotonic() < deadline
+    await until(lambda: not cache.client.brain.down)
+
+
+async def test_an_error_that_closes_the_connection_costs_one_call(
+    open_client: Callable[..., Any], scripted: Any
+) -> None:
+    cache = open_client(scripted.address, timeout=1.0)
+    await cache.set("good", 1)
+    scripted.answer = only_to(b"bad", lambda message: scripted.hang_up())
+    with pytest.raises(KvCacheError):
+        await cache.get("bad")
+    assert await cache.get("good") == 1
+
+
+async def test_only_reads_of_values_ask_again_after_a_lost_connection(
+    open_client: Callable[..., Any], scripted: Any
+) -> None:
+    """A count that may have been taken is not taken again."""
+    cache = open_client(scripted.address, timeout=1.0)
+    await cache.set("n", 1)
+    asked: list[int] = []
+
+    def hang_up(message: Message) -> None:
+        asked.append(message[1])
+        scripted.hang_up()
+
+    scripted.answer = only_to(b"n", hang_up)
+    with pytest.raises(KvCacheError, match="connection"):
+        await cache.incr("n")
+    assert asked == [Verb.INCR]

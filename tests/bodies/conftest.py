@@ -46,7 +46,9 @@ class ScriptedNode:
         topology = founded.with_member(Member("scripted", self.address))
         wall = lambda: int(loop.time() * 1000)  # noqa: E731
         clock = HybridClock(wall, 1)
-        self.service = Service(Identity("scripted", "scripted", 1 << 20), Store(StoreConfig(8 << 20), wall()), clock, dict)
+        self.service = Service(
+            Identity("scripted", "scripted", 1 << 20), Store(StoreConfig(8 << 20), wall()), clock, dict
+        )
         self.service.adopt(Ownership("scripted", topology, View(topology).placement))
 
     @property

@@ -90,13 +90,14 @@ class RawWire:
 
     def rest(self) -> bytes:
         """Return what comes until the node closes."""
-        pieces = []
+        return b"".join(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
         try:
             while piece := self.socket.recv(1 << 18):
-                pieces.append(piece)
+                yield piece
         except ConnectionResetError:
             self.reset = True
-        return b"".join(pieces)
 
     def say_no_more(self) -> bytes:
         """Close our direction, and return what comes until the node closes its own."""
@@ -106,8 +107,9 @@ class RawWire:
 
     def messages_to_the_end(self) -> list[Message]:
         """Return all messages until the node closes."""
-        found = self.pending + self.frames.feed(self.rest())
-        self.pending = []
+        found, self.pending = self.pending, []
+        for piece in self._pieces():
+            found += self.frames.feed(piece)
         assert self.frames.broken is None
         return found
 

@@ -108,14 +108,15 @@ class AsyncLink:
 
     def _probe(self) -> None:
         if self._connection is not None:
-            self._connection.ask([0, Verb.PING]).add_done_callback(self._probed)
+            self._connection.ask([0, Verb.PING]).add_done_callback(partial(self._probed, self._connection))
 
-    def _probed(self, future: asyncio.Future[Outcome]) -> None:
+    def _probed(self, connection: AsyncConnection, future: asyncio.Future[Outcome]) -> None:
         outcome = future.result()
         if not isinstance(outcome, KvCacheError):
             self._brain.health.answered(self.node)
-        elif self._connection is not None:
-            self._probe_in(self._brain.health.failed(self.node, outcome))
+        elif connection is self._connection:
+            # Perhaps only the connection is dead: a path that forgot it, or a frame that never ends. A new one tells.
+            connection.end(outcome)
 
     async def close(self) -> None:
         """Close for good; whoever still waits gets an error."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from kvcache_client.bodies.socket_timeouts import WAITED_TOO_LONG, timeout_setter
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.link import Link, hello, read_greeting
@@ -65,7 +66,7 @@ def connect(
 class Channel:
     """A connection that one call at a time uses. ``broken`` says why it can't be used any more."""
 
-    __slots__ = ("_brain", "_sock", "address", "broken", "link", "node", "timeout")
+    __slots__ = ("_brain", "_set_timeout", "_sock", "address", "broken", "link", "node", "timeout")
 
     def __init__(
         self, brain: Brain, node: str, address: str, sock: socket.socket, on_epoch: Callable[[int], None]
@@ -77,6 +78,7 @@ class Channel:
         self.timeout = -1.0
         self._brain = brain
         self._sock = sock
+        self._set_timeout = timeout_setter(sock)
 
     def introduce(self, limit: float) -> None:
         """Send HELLO and learn who is there. Raises what the node says, or ``ConnectFailed``."""
@@ -96,18 +98,23 @@ class Channel:
     def ask(self, request: Request, seconds: float) -> Outcome:
         """Send one request and return its outcome; the hot path of the blocking client."""
         slot = _Slot()
-        number = self.link.enqueue(request, slot)
+        self.link.enqueue(request, slot)
+        if self.timeout != seconds:
+            self._wait_at_most(seconds)
         try:
-            if self.timeout != seconds:
-                self._set_timeout(seconds)
             self._sock.sendall(self.link.output())
-            while slot.outcome is None:
+        except OSError as error:
+            self._break(error)  # also when time ran out: half a frame is on its way
+        else:
+            try:
                 self._receive(self._sock.recv(_READ_BYTES))
-        except TimeoutError:
-            self.link.give_up(number, self._no_answer(seconds))
-        except (OSError, KvCacheError) as error:
-            self._break(error)
-        return slot.outcome  # type: ignore[return-value]  # given_up and _break settle it too
+            except WAITED_TOO_LONG:
+                self._give_up(seconds)
+            except (OSError, KvCacheError) as error:
+                self._break(error)
+        if slot.outcome is None:  # only part of the reply, or one to a call that was given up
+            self.collect([slot], time.monotonic() + seconds)
+        return slot.outcome  # type: ignore[return-value]  # collect settles it
 
     def send(self, requests: Sequence[Request], deadline: float) -> list[_Slot]:
         """Send a round's requests to this node; the slots are filled by ``collect``."""
@@ -116,7 +123,7 @@ class Channel:
             self.link.enqueue(request, slot)
         output = self.link.output()
         try:
-            self._set_timeout(max(deadline - time.monotonic(), 0.001))
+            self._wait_until(deadline)
             if len(output) <= _DUPLEX_BYTES:
                 self._sock.sendall(output)
             else:
@@ -130,11 +137,10 @@ class Channel:
         for slot in slots:
             try:
                 while slot.outcome is None:
-                    self._set_timeout(max(deadline - time.monotonic(), 0.001))
+                    self._wait_until(deadline)
                     self._receive(self._sock.recv(_READ_BYTES))
-            except TimeoutError:
-                silence = self._no_answer(self.timeout)
-                self.link.expire(self.link.newest, lambda: silence)  # noqa: B023  # called at once
+            except WAITED_TOO_LONG:
+                self._give_up(self.timeout)
             except (OSError, KvCacheError) as error:
                 self._break(error)
         return [slot.outcome for slot in slots]  # type: ignore[misc]  # every way out of the loop settles them
@@ -159,12 +165,19 @@ class Channel:
         if broken is not None:
             raise broken
 
-    def _set_timeout(self, seconds: float) -> None:
+    def _wait_at_most(self, seconds: float) -> None:
         self.timeout = seconds
-        self._sock.settimeout(seconds)
+        self._set_timeout(seconds)
 
-    def _no_answer(self, seconds: float) -> NoAnswer:
-        return NoAnswer(f"no answer within {seconds:.3g} s", node=self.node or None)
+    def _wait_until(self, deadline: float) -> None:
+        """Set what is left, unless it is nearly what is set: that would be a system call for each of many calls."""
+        left = max(deadline - time.monotonic(), 0.001)
+        if not 0.9 * self.timeout < left < 1.1 * self.timeout:
+            self._wait_at_most(left)
+
+    def _give_up(self, seconds: float) -> None:
+        silence = NoAnswer(f"no answer within {seconds:.3g} s", node=self.node or None)
+        self.link.expire(self.link.newest, lambda: silence)
 
     def _break(self, cause: BaseException) -> None:
         self.broken = cause
@@ -175,6 +188,8 @@ class Channel:
 
     def close(self) -> None:
         """Close the socket."""
+        self._brain.counters.late_replies += self.link.late
+        self.link.late = 0
         self._sock.close()
 
     def __repr__(self) -> str:

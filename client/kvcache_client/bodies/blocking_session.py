@@ -85,9 +85,11 @@ class BlockingSession:
         return outcome
 
     def _put_back(self, channel: Channel, outcome: Outcome) -> None:
-        if outcome.__class__ is NoAnswer:
-            self.brain.health.failed(channel.node, outcome)
-        if channel.broken is None and not self._closed:
+        silent = outcome.__class__ is NoAnswer
+        if silent:
+            self.brain.health.failed(channel.node, outcome)  # type: ignore[arg-type]  # its class was just compared
+        # A silent connection may be dead although the node is well; asking it again would be silence again.
+        if channel.broken is None and not silent and not self._closed:
             self._pools.setdefault(channel.node, []).append(channel)
         else:
             # The others of this pool were made before the node went away: they are as dead, and would each fail a call.

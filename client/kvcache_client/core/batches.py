@@ -19,7 +19,7 @@ from kvcache_client.core.writing import Written, write_carefully
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
 from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
-from kvcache_client.protocol.record import version_of
+from kvcache_client.protocol.record import HEADER_BYTES, version_of
 from kvcache_client.protocol.verbs import Request, Status, Verb
 
 __all__ = ["names_of", "read_many", "write_many"]
@@ -67,7 +67,7 @@ def read_many(
             careful += part
             continue
         for key, field in zip(part, fields, strict=True):
-            if field.__class__ is bytes:
+            if field.__class__ is bytes and len(field) >= HEADER_BYTES:
                 _keep(found, failed, key, field, finish)
             elif field is None:
                 missing.append(key)
@@ -101,7 +101,7 @@ def _keep(
 
 def _fields(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
     """Return a batch reply's field for each key, or None if the frame as a whole was not answered."""
-    if outcome.__class__ is not tuple or outcome[1] != Status.OK or len(outcome) != count + 2:
+    if outcome.__class__ is not tuple or len(outcome) != count + 2 or outcome[1] != Status.OK:
         return None
     return outcome[2:]
 
@@ -128,9 +128,11 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     existed: set[bytes] = set()
     for (_, _, part), outcome in zip(frames, outcomes, strict=True):
         for name, status in zip(part, _fields(outcome, len(part)) or (), strict=False):
-            acked[name] += status <= Status.MISS
             if status == Status.OK:
                 existed.add(name)
+            elif status != Status.MISS:
+                continue
+            acked[name] += 1
     results: dict[bytes, Written | KvCacheError] = {}
     careful: list[bytes] = []
     for name, count in acked.items():

@@ -73,8 +73,9 @@ def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Pl
         for node in view.owners[partition]:
             if node in brain.down:
                 continue
-            outcome = yield from _ask(brain, node, request(view), deadline)
-            error = as_error(outcome, node)
+            asked = request(view)
+            outcome = yield from _ask(brain, node, asked, deadline)
+            error = as_error(outcome, node, asked[1])
             if error is None:
                 return node, outcome
             failures[node] = error

@@ -70,7 +70,7 @@ def node_statistics(brain: Brain) -> Plan[dict[str, dict[str, Any] | KvCacheErro
 
 
 def _statistics(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
-    error = as_error(outcome, node)
+    error = as_error(outcome, node, Verb.STATS)
     if error is not None:
         return error
     document: dict[str, Any] = json.loads(outcome[2])  # type: ignore[index]  # as_error let only messages through
@@ -96,7 +96,7 @@ def explain(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[Expl
 
 def _report(blank: CopyReport, outcome: Outcome) -> CopyReport:
     where = (blank.node, blank.address, blank.role, blank.state)
-    error = as_error(outcome, blank.node)
+    error = as_error(outcome, blank.node, Verb.PEEK)
     if error is not None:
         return CopyReport(*where, error=f"{type(error).__name__}: {error}")
     if outcome[1] == Status.MISS:  # type: ignore[index]

@@ -10,7 +10,7 @@ caller was cancelled or gave up finds nobody and is dropped: it can't reach anot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,8 @@ from kvcache_client.core.brain import ClientConfig
 from kvcache_client.core.effects import Outcome
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, VersionMismatch, error_from_wire
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader
-from kvcache_client.protocol.verbs import PROTOCOL_VERSION, PUSH_ID, Message, Push, Request, Status, Verb
+from kvcache_client.protocol.record import HEADER_BYTES
+from kvcache_client.protocol.verbs import PROTOCOL_VERSION, PUSH_ID, VERBS, Message, Push, Request, Status, Verb
 
 __all__ = ["Greeting", "Link", "Waiter", "error_of", "hello", "read_greeting"]
 
@@ -70,15 +71,54 @@ def read_greeting(reply: Message) -> Greeting:
     return greeting
 
 
-def error_of(reply: Message, node: str | None = None) -> KvCacheError | None:
-    """Return the error that a reply carries, or None if its status is no error."""
+def _is_integer(field: Any) -> bool:
+    return field.__class__ is int
+
+
+def _is_bytes(field: Any) -> bool:
+    return isinstance(field, bytes)
+
+
+def _is_record(field: Any) -> bool:
+    return isinstance(field, bytes) and len(field) >= HEADER_BYTES
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "record": _is_record,
+    "header": _is_record,
+    "document": _is_bytes,
+    "version": _is_integer,
+    "epoch": _is_integer,
+    "now_ms": _is_integer,
+}
+
+_PROMISED: Final[Mapping[tuple[int, int], tuple[Callable[[Any], bool], ...]]] = {
+    (spec.verb, Status[status]): tuple(_CHECKS[name] for name in names)
+    for spec in VERBS.values()
+    for status, *names in (reply.split() for reply in spec.replies)
+    if _CHECKS.keys() >= set(names)  # replies of variable length, and the greeting, are read by their own functions
+}
+"""(verb, status) -> a check for each field that such a reply carries, as the table of verbs promises it."""
+
+
+def error_of(reply: Message, node: str | None = None, verb: Verb | None = None) -> KvCacheError | None:
+    """Return the error that a reply carries, or None. With ``verb``, a reply that is not one to it is an error too."""
     if len(reply) < 2 or reply[1].__class__ is not int:
         return MalformedFrame(f"not a reply: {reply!r:.100}", node=node)
     status = reply[1]
     if status <= Status.MISMATCH:
+        checks = () if verb is None else _PROMISED.get((verb, status))
+        fields = reply[2:]
+        # A longer reply is one from the future; what it has more is ignored.
+        if checks is None or len(fields) < len(checks) or not all(map(_holds, checks, fields)):
+            return MalformedFrame(f"not a reply to {verb!r}: {reply!r:.100}", node=node)
         return None
     message = reply[2] if len(reply) > 2 and isinstance(reply[2], str) else ""
     return error_from_wire(status, message, node=node, detail=reply[3] if len(reply) > 3 else None)
+
+
+def _holds(check: Callable[[Any], bool], field: Any) -> bool:
+    return check(field)
 
 
 class Link:

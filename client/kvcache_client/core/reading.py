@@ -73,12 +73,15 @@ def read(
     if not brain.down:
         view = brain.view or brain.require_view()
         first = yield view.owners_of(name)[0], [0, _GET, name]
-        if first.__class__ is tuple:
-            status = first[1]
-            if status == _OK:
-                return finish(first[2])
-            if status == _MISS:
-                return default
+        try:
+            if first.__class__ is tuple:
+                status = first[1]
+                if status == _OK:
+                    return finish(first[2])
+                if status == _MISS:
+                    return default
+        except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
+            pass
     record = yield from read_carefully(brain, name, first)
     return default if record is None else finish(record)
 
@@ -102,7 +105,7 @@ def read_carefully(brain: Brain, name: bytes, first: Outcome | None = None, spen
         failures: dict[str, KvCacheError] = {}
         if first is not None:
             primary = view.owners[partition][0]
-            failures[primary] = as_error(first, primary) or MalformedFrame(f"not a reply to GET: {first!r:.60}")
+            failures[primary] = as_error(first, primary, Verb.GET) or MalformedFrame(f"no hit, no miss: {first!r:.60}")
             brain.counters.failed_over_reads += 1
             first = None
         answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
@@ -123,7 +126,7 @@ def _ask_owners(
         if node in failures or node in brain.down:
             continue
         (outcome,) = yield Within([(node, [0, Verb.GET, name])], time_left(brain, deadline))
-        error = as_error(outcome, node)
+        error = as_error(outcome, node, Verb.GET)
         if error is None:
             return True, (outcome[2] if outcome[1] == Status.OK else None)
         failures[node] = error
@@ -162,7 +165,7 @@ def _ask_copies(
         asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
         outcomes = yield Within(asks, time_left(brain, deadline))
         for node, outcome in zip(nodes, outcomes, strict=True):
-            refusal = as_error(outcome, node)
+            refusal = as_error(outcome, node, Verb.PEEK)
             if refusal is not None:
                 failures[node] = refusal
                 continue
@@ -176,9 +179,9 @@ def _ask_copies(
     raise why_unavailable(brain, view, partition, failures)
 
 
-def as_error(outcome: Outcome, node: str) -> KvCacheError | None:
-    """Return the error that ``outcome`` is or carries, or None."""
-    return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node)
+def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
+    """Return the error that ``outcome`` is or carries, or None if it is a reply to ``verb``."""
+    return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node, verb)
 
 
 def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:

@@ -27,7 +27,8 @@ from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = ["Written", "copy", "write", "write_carefully"]
 
-_OK: Final = Status.OK
+_OK: Final = int(Status.OK)
+_MISS: Final = int(Status.MISS)
 _PUT: Final = int(Verb.PUT)
 
 
@@ -53,7 +54,7 @@ class _Tally:
     """The time of a node that found our version too far ahead."""
 
     def note(self, node: str, outcome: Outcome) -> None:
-        error = as_error(outcome, node)
+        error = as_error(outcome, node, Verb.PUT)
         if error is not None:
             self.failures[node] = error
             self.maybe_applied |= isinstance(error, InDoubt)
@@ -79,12 +80,14 @@ def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
         outcomes = yield [(node, request) for node in owners]
     existed = False
     for outcome in outcomes:
-        if outcome.__class__ is not tuple or outcome[1] > Status.MISS:
+        status = outcome[1] if outcome.__class__ is tuple and len(outcome) > 1 else None
+        if status == _OK:
+            existed = True
+        elif status != _MISS:
             tally = _Tally()
             for node, answer in zip(owners, outcomes, strict=True):
                 tally.note(node, answer)
             return (yield from write_carefully(brain, name, record, tally, spent=time_spent(brain, outcomes)))
-        existed = existed or outcome[1] == _OK
     return Written(version_of(record), existed)
 
 

@@ -21,7 +21,8 @@ from kvcache_client.protocol.verbs import Request
 
 __all__ = ["Channel", "connect"]
 
-_READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 16 * 1024
+"""One receive. ``recv`` allocates that much first: from 128 KiB on that is a fresh mapping each time, and dear."""
 
 _DUPLEX_BYTES: Final = 64 * 1024
 """From this much output on, replies are read while sending: else both ends could wait for the other to read."""
@@ -66,7 +67,7 @@ def connect(
 class Channel:
     """A connection that one call at a time uses. ``broken`` says why it can't be used any more."""
 
-    __slots__ = ("_brain", "_set_timeout", "_sock", "address", "broken", "link", "node", "timeout")
+    __slots__ = ("_brain", "_set_timeout", "_slot", "_sock", "address", "broken", "link", "node", "timeout")
 
     def __init__(
         self, brain: Brain, node: str, address: str, sock: socket.socket, on_epoch: Callable[[int], None]
@@ -77,6 +78,7 @@ class Channel:
         self.broken: BaseException | None = None
         self.timeout = -1.0
         self._brain = brain
+        self._slot = _Slot()
         self._sock = sock
         self._set_timeout = timeout_setter(sock)
 
@@ -97,12 +99,14 @@ class Channel:
 
     def ask(self, request: Request, seconds: float) -> Outcome:
         """Send one request and return its outcome; the hot path of the blocking client."""
-        slot = _Slot()
-        self.link.enqueue(request, slot)
+        slot = self._slot
+        slot.outcome = None
+        link = self.link
+        link.enqueue(request, slot)
         if self.timeout != seconds:
             self._wait_at_most(seconds)
         try:
-            self._sock.sendall(self.link.output())
+            self._sock.sendall(link.output())
         except OSError as error:
             self._break(error)  # also when time ran out: half a frame is on its way
         else:

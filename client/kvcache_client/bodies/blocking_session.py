@@ -48,7 +48,7 @@ class BlockingSession:
         self.brain = Brain(config, around)
         self._random = around.random
         self._pools: dict[str, list[Channel]] = {}
-        self._learning = threading.Lock()
+        self._learning = threading.RLock()  # learning runs a plan, which may hear of a newer topology
         self._newer_epoch = False
         self._open = False
         self._closed = False
@@ -58,9 +58,6 @@ class BlockingSession:
         """Drive ``plan`` to its end and return its result."""
         if not self._open or self._newer_epoch or self.brain.down:
             self._upkeep()
-        return self._drive(plan)
-
-    def _drive(self, plan: Plan[T]) -> T:
         try:
             effect = plan.send(None)
             while True:
@@ -81,10 +78,14 @@ class BlockingSession:
             except KvCacheError as error:
                 return error
         outcome = channel.ask(request, self.brain.attempt)
-        self._put_back(channel, outcome)
+        if channel.broken is None and outcome.__class__ is tuple and not self._closed and node in self._pools:
+            self._pools[node].append(channel)  # nearly always, so without a call in between
+        else:
+            self._put_back(channel, outcome)
         return outcome
 
     def _put_back(self, channel: Channel, outcome: Outcome) -> None:
+        """Keep a channel that is still good for the next call, and note what its outcome says of the node."""
         silent = outcome.__class__ is NoAnswer
         if silent:
             self.brain.health.failed(channel.node, outcome)  # type: ignore[arg-type]  # its class was just compared
@@ -182,7 +183,7 @@ class BlockingSession:
             if self.brain.view is not before:
                 return  # another thread has just learnt it
             try:
-                topology = self._drive(inspecting.newest_topology(self.brain)) or self._ask_seeds()
+                topology = self.run(inspecting.newest_topology(self.brain)) or self._ask_seeds()
                 self._adopt(topology)
             except (Unavailable, TopologyError):
                 self.brain.require_view()
@@ -227,7 +228,7 @@ class BlockingSession:
         for pool in pools.values():
             for channel in pool:
                 channel.close()
-        self._learning = threading.Lock()  # the parent's may have been held at the fork
+        self._learning = threading.RLock()  # the parent's may have been held at the fork
         self.brain.down.clear()
 
     def close(self) -> None:

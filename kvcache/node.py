@@ -16,7 +16,6 @@ import asyncio
 import gc
 import logging
 import os
-import random
 import secrets
 import signal
 import time
@@ -61,7 +60,7 @@ class Node:
         self.options = options
         self.incarnation = secrets.token_hex(8)
         self._started = time.monotonic()
-        self._clock = HybridClock(_wall_ms, random.randrange(WRITERS))
+        self._clock = HybridClock(_wall_ms, secrets.randbelow(WRITERS))
         self._store = Store(StoreConfig(options.memory), _wall_ms())
         self._registry = Registry(options.coordinator, options.cluster) if options.coordinator else None
         self.service = Service(self._identity(), self._store, self._clock, self.statistics)

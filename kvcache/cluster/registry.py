@@ -72,7 +72,12 @@ class Registry:
     """
 
     def __init__(
-        self, url: str, cluster: str, *, timeout: float = 1.0, jitter: Callable[[], float] = random.random
+        self,
+        url: str,
+        cluster: str,
+        *,
+        timeout: float = 1.0,
+        jitter: Callable[[], float] = random.SystemRandom().random,
     ) -> None:
         self.cluster = _checked(parse_name, "cluster", cluster)
         self.key = f"kvcache:{cluster}:topology"

@@ -68,6 +68,5 @@ class Call:
             self.then(self)
 
     def __repr__(self) -> str:
-        return (
-            f"<Call {self._plan.__name__} {'ended' if self.done else 'under way'} {self._error or self._value!r:.80}>"
-        )
+        state = "ended" if self.done else "under way"
+        return f"<Call {state} after {self.took:.3f} s: {self._error or self._value!r:.80}>"

@@ -136,7 +136,14 @@ class AsyncSession:
         if self._learning is None or self._learning.done():
             self._learning = asyncio.get_running_loop().create_task(self._learn(), name="kvcache topology")
             self._learning.add_done_callback(_looked_at)
-        await asyncio.shield(self._learning)
+        learning = self._learning
+        try:
+            await asyncio.shield(learning)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and learning.cancelled() and not (task and task.cancelling()):
+                raise ClientClosed("the client was closed during the call") from None  # the caller was not cancelled
+            raise
 
     async def _learn(self) -> None:
         topology = None
@@ -192,7 +199,7 @@ class AsyncSession:
         """Start over without closing sockets: they belong to another process or to a loop that is gone."""
         self._links = {}
         self._loop = self._owner = self._learning = None
-        self.brain.down.clear()
+        self.brain.start_over()
 
     async def close(self) -> None:
         """Close all connections; calls under way end with an error, later ones with ``ClientClosed``."""

@@ -229,7 +229,7 @@ class BlockingSession:
             for channel in pool:
                 channel.close()
         self._learning = threading.RLock()  # the parent's may have been held at the fork
-        self.brain.down.clear()
+        self.brain.start_over()
 
     def close(self) -> None:
         """Close all connections."""

@@ -14,5 +14,9 @@ __all__ = ["real_surroundings"]
 
 
 def real_surroundings() -> Surroundings:
-    """Return the clocks of this machine and the process's random numbers."""
-    return Surroundings(time.monotonic, lambda: time.time_ns() // 1_000_000, random.random)
+    """Return the clocks of this machine and the system's random numbers.
+
+    Not the ``random`` module's shared generator: a program that seeds it must see no trace of us, and forked processes must
+    not draw alike.
+    """
+    return Surroundings(time.monotonic, lambda: time.time_ns() // 1_000_000, random.SystemRandom().random)

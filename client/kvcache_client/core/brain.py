@@ -78,15 +78,20 @@ class Counters:
     """Topologies asked for."""
 
 
+def _draw_writer(random: Callable[[], float]) -> int:
+    return int(random() * WRITERS)
+
+
 class Brain:
     """The state of one client."""
 
-    __slots__ = ("attempt", "clock", "config", "counters", "down", "health", "hlc", "view")
+    __slots__ = ("_random", "attempt", "clock", "config", "counters", "down", "health", "hlc", "view")
 
     def __init__(self, config: ClientConfig, around: Surroundings) -> None:
         self.config = config
         self.clock = around.monotonic
-        self.hlc = HybridClock(around.wall_ms, int(around.random() * WRITERS))
+        self._random = around.random
+        self.hlc = HybridClock(around.wall_ms, _draw_writer(around.random))
         self.health = Health(around.monotonic, around.random, config.backoff)
         self.down: dict[str, Down] = self.health.down
         self.counters = Counters()
@@ -118,6 +123,11 @@ class Brain:
         # One attempt leaves time for a second owner and a stand-in; where there is nobody else, it gets it all.
         self.attempt = self.config.timeout * (0.4 if len(view.addresses) > 1 else 1.0)
         self.health.forget(set(view.addresses))
+
+    def start_over(self) -> None:
+        """Become another client that knows the same: after a fork, two may have come of one."""
+        self.down.clear()
+        self.hlc.become(_draw_writer(self._random))
 
     def needed_acks(self, owners: int) -> int:
         """Return how many copies make a write of a partition with that many owners acknowledged."""

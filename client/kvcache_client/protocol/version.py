@@ -58,12 +58,16 @@ class HybridClock:
     __slots__ = ("_last", "_now_ms", "_writer", "offset_ms")
 
     def __init__(self, now_ms: Callable[[], int], writer: int) -> None:
-        if not 0 <= writer < WRITERS:
-            raise ValueError(f"writer id {writer} is not in 0..{WRITERS - 1}")
         self._now_ms = now_ms
-        self._writer = writer
+        self.become(writer)
         self._last = 0
         self.offset_ms = 0
+
+    def become(self, writer: int) -> None:
+        """Stamp as ``writer`` from now on. Two clocks of one writer could stamp the same version twice."""
+        if not 0 <= writer < WRITERS:
+            raise ValueError(f"writer id {writer} is not in 0..{WRITERS - 1}")
+        self._writer = writer
 
     def now_ms(self) -> int:
         """Return the cluster's time in milliseconds since 1970."""

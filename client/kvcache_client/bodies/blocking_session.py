@@ -9,11 +9,14 @@ client and none waits for another. A round is sent to all its nodes before any r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from kvcache_client.bodies.blocking_channel import Channel, connect
@@ -47,7 +50,7 @@ class BlockingSession:
         self.seeds = tuple(seeds)
         self.brain = Brain(config, around)
         self._random = around.random
-        self._pools: dict[str, list[Channel]] = {}
+        self._pools: defaultdict[str, list[Channel]] = defaultdict(list)
         self._learning = threading.RLock()  # learning runs a plan, which may hear of a newer topology
         self._newer_epoch = False
         self._open = False
@@ -72,7 +75,7 @@ class BlockingSession:
     def _ask(self, node: str, request: Request) -> Outcome:
         try:
             channel = self._pools[node].pop()
-        except (KeyError, IndexError):
+        except IndexError:
             try:
                 channel = self._connect(node)
             except KvCacheError as error:
@@ -84,18 +87,27 @@ class BlockingSession:
             self._put_back(channel, outcome)
         return outcome
 
-    def _put_back(self, channel: Channel, outcome: Outcome) -> None:
-        """Keep a channel that is still good for the next call, and note what its outcome says of the node."""
+    def _put_back(self, channel: Channel, outcome: Outcome | None) -> None:
+        """Keep a channel that is still good for the next call, and note what its last outcome says of the node."""
         silent = outcome.__class__ is NoAnswer
         if silent:
             self.brain.health.failed(channel.node, outcome)  # type: ignore[arg-type]  # its class was just compared
         # A silent connection may be dead although the node is well; asking it again would be silence again.
         if channel.broken is None and not silent and not self._closed:
             self._pools.setdefault(channel.node, []).append(channel)
+            if self._closed:  # meanwhile, by another thread
+                self._drain(channel.node)
         else:
             # The others of this pool were made before the node went away: they are as dead, and would each fail a call.
-            for stale in [channel, *self._pools.pop(channel.node, [])]:
-                stale.close()
+            channel.close()
+            self._drain(channel.node)
+
+    def _drain(self, node: str) -> None:
+        """Close the free connections of a node. Pools are emptied, never replaced: another thread may be about to fill one."""
+        pool = self._pools.get(node, [])
+        while pool:
+            with suppress(IndexError):  # another thread took the last one
+                pool.pop().close()
 
     def _connect(self, node: str) -> Channel:
         address = self.brain.require_view().addresses.get(node)
@@ -147,7 +159,7 @@ class BlockingSession:
     def _take(self, node: str) -> Channel:
         try:
             return self._pools[node].pop()
-        except (KeyError, IndexError):
+        except IndexError:
             return self._connect(node)
 
     def _upkeep(self) -> None:
@@ -157,12 +169,12 @@ class BlockingSession:
         if not self._open:
             self.open()
         for node in self.brain.health.due():
-            for channel in self._pools.pop(node, []):
-                channel.close()
+            self._drain(node)
             try:
-                self._pools.setdefault(node, []).append(self._connect(node))
+                channel = self._connect(node)
             except KvCacheError:
                 continue  # noted by _connect; the next try is scheduled
+            self._put_back(channel, None)
         if self._newer_epoch:
             self._newer_epoch = False
             self.refresh()
@@ -196,8 +208,7 @@ class BlockingSession:
         self.brain.adopt(view)
         for node, address in (old.addresses if old else {}).items():
             if view.addresses.get(node) != address:
-                for channel in self._pools.pop(node, []):
-                    channel.close()
+                self._drain(node)
 
     def _ask_seeds(self) -> Topology:
         reasons = []
@@ -224,10 +235,8 @@ class BlockingSession:
 
     def _start_over(self) -> None:
         """Let go of another process's connections: our copies of its sockets are closed, its own stay open."""
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            for channel in pool:
-                channel.close()
+        for node in self._pools:
+            self._drain(node)
         self._learning = threading.RLock()  # the parent's may have been held at the fork
         self.brain.start_over()
 
@@ -235,10 +244,8 @@ class BlockingSession:
         """Close all connections."""
         self._closed = True
         self._open = False
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            for channel in pool:
-                channel.close()
+        for node in list(self._pools):
+            self._drain(node)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._open else "new"

@@ -15,7 +15,7 @@ from typing import Final
 __all__ = ["Advice", "MemoryGovernor"]
 
 _CEILING: Final = 1.05  # of the budget; beyond it the store has to give way. The promise is 1.10
-_RELAXED: Final = 1.01  # below it the store may have more again
+_RELAXED: Final = 1.04  # below it the store may have more again
 _GAIN: Final = 0.15  # of the excess, per observation
 _RECOVERY: Final = 100  # the part of the budget that may come back per observation
 _FLOOR: Final = 8  # the part of the budget that is never taken
@@ -46,11 +46,12 @@ class MemoryGovernor:
         """Take in the resident memory of the process and the used bytes of the store; return what to do."""
         resident = resident_bytes - self._base
         last, self._excess = self._excess, max(0, resident - int(self._budget * _CEILING))
-        if self._excess:
-            if used_bytes <= self._effective and self._excess > last * _IMPROVING:
-                self._effective = max(self._least, used_bytes - int(self._excess * _GAIN))
-        elif resident < self._budget * _RELAXED:
-            self._effective = min(self._budget, self._effective + self._budget // _RECOVERY)
+        if not self._excess:
+            if resident < self._budget * _RELAXED:
+                self._effective = min(self._budget, self._effective + self._budget // _RECOVERY)
+        elif last * _IMPROVING < self._excess and last and used_bytes <= self._effective:
+            # Trimming alone, at the first sight of an excess, did not help.
+            self._effective = max(self._least, self._effective - int(self._excess * _GAIN))
         return Advice(self._effective, trim=self._excess > 0)
 
     def __repr__(self) -> str:

@@ -9,12 +9,10 @@ client and none waits for another. A round is sent to all its nodes before any r
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 import weakref
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -50,7 +48,7 @@ class BlockingSession:
         self.seeds = tuple(seeds)
         self.brain = Brain(config, around)
         self._random = around.random
-        self._pools: defaultdict[str, list[Channel]] = defaultdict(list)
+        self._pools: dict[str, list[Channel]] = {}
         self._learning = threading.RLock()  # learning runs a plan, which may hear of a newer topology
         self._newer_epoch = False
         self._open = False
@@ -75,7 +73,7 @@ class BlockingSession:
     def _ask(self, node: str, request: Request) -> Outcome:
         try:
             channel = self._pools[node].pop()
-        except IndexError:
+        except (KeyError, IndexError):
             try:
                 channel = self._connect(node)
             except KvCacheError as error:
@@ -93,9 +91,9 @@ class BlockingSession:
         if silent:
             self.brain.health.failed(channel.node, outcome)  # type: ignore[arg-type]  # its class was just compared
         # A silent connection may be dead although the node is well; asking it again would be silence again.
-        if channel.broken is None and not silent and not self._closed:
+        if channel.broken is None and not silent:
             self._pools.setdefault(channel.node, []).append(channel)
-            if self._closed:  # meanwhile, by another thread
+            if self._closed:  # perhaps meanwhile, by another thread
                 self._drain(channel.node)
         else:
             # The others of this pool were made before the node went away: they are as dead, and would each fail a call.
@@ -159,7 +157,7 @@ class BlockingSession:
     def _take(self, node: str) -> Channel:
         try:
             return self._pools[node].pop()
-        except IndexError:
+        except (KeyError, IndexError):
             return self._connect(node)
 
     def _upkeep(self) -> None:

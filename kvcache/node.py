@@ -24,10 +24,12 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from kvcache.cluster.registry import Registry
+from kvcache.memory import resident_bytes, return_free_pages
 from kvcache.options import NodeOptions
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service
-from kvcache.store.config import StoreConfig
+from kvcache.store.config import MIN_BUDGET_BYTES, StoreConfig
+from kvcache.store.governor import MemoryGovernor
 from kvcache.store.store import Store
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
 from kvcache.transport.limits import StreamLimits
@@ -35,7 +37,7 @@ from kvcache.transport.listener import Listener
 from kvcache_client import AsyncClient, ClientConfig
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import NotReady
+from kvcache_client.protocol.errors import InvalidOption, NotReady
 from kvcache_client.protocol.verbs import Role
 from kvcache_client.protocol.version import WRITERS, HybridClock
 
@@ -48,6 +50,9 @@ _TICK_SECONDS: Final = 0.2
 
 _HURRY_SECONDS: Final = 0.002
 """The same while more is due than one look reclaims: a new millisecond, and time for requests in between."""
+
+_GOVERN_SECONDS: Final = 0.4
+"""How often the process's real memory is compared with its budget."""
 
 _GRACE_SECONDS: Final = 3.0
 """What HTTP requests under way get to finish when the node stops."""
@@ -70,6 +75,8 @@ class Node:
         self._client: AsyncClient | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._governor: MemoryGovernor | None = None
+        self._govern_at = 0.0
         self._stopping = False
 
     async def start(self) -> None:
@@ -138,8 +145,25 @@ class Node:
                 await self._adopt(topology)
 
     def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._govern_at:
+            self._govern_at = loop.time() + _GOVERN_SECONDS
+            self._govern()
         pause = _HURRY_SECONDS if self.service.tick() else _TICK_SECONDS
-        self._ticker = asyncio.get_running_loop().call_later(pause, self._tick)
+        self._ticker = loop.call_later(pause, self._tick)
+
+    def _govern(self) -> None:
+        """Let the store give way when the process takes more memory than its records account for."""
+        resident = resident_bytes()
+        if resident is None:
+            return
+        if self._governor is None:  # the first look, before any record: this is what an empty node takes
+            self._governor = MemoryGovernor(self.options.memory, resident, MIN_BUDGET_BYTES)
+        advice = self._governor.observe(resident, self._store.used_bytes)
+        if advice.trim:
+            return_free_pages()
+        if advice.budget_bytes != self._store.budget_bytes:
+            self._store.resize(advice.budget_bytes)
 
     async def stop(self) -> None:
         """Finish what is under way, then close everything."""
@@ -208,7 +232,10 @@ def _wall_ms() -> int:
 
 
 async def run(options: NodeOptions) -> int:
-    """Run a node until SIGTERM or SIGINT; returns the exit code of its process."""
+    """Run a node until SIGTERM or SIGINT; returns the exit code of its process.
+
+    Raises ``InvalidOption`` if it cannot listen where it is told to.
+    """
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -223,8 +250,7 @@ async def run(options: NodeOptions) -> int:
             starting.result()
         await waiting
     except OSError as error:
-        _log.error("cannot listen on %s: %s", options.listen, error.strerror or error)
-        return 1
+        raise InvalidOption(f"cannot listen on {options.listen}: {error.strerror or error}") from error
     finally:
         for task in (starting, waiting):
             task.cancel()

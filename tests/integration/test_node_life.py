@@ -127,10 +127,10 @@ def test_a_second_signal_changes_nothing(start_process):
 # The start
 
 
-def test_a_port_that_is_taken_is_told_in_one_line_with_code_1(start_process):
+def test_a_port_that_is_taken_is_told_in_one_line_with_code_2(start_process):
     first = start_process().serving()
     second = start_process(port=first.port)
-    assert second.ended() == 1
+    assert second.ended() == 2
     (line,) = second.log.strip().splitlines()
     assert f"cannot listen on {first.address}" in line
     assert "in use" in line

@@ -81,6 +81,8 @@ class AsyncConnection(asyncio.Protocol):
     ) -> None:
         self.address = address
         self.node = node
+        self.in_use = False
+        """Whether it serves calls; before that, getting to know each other may take as long as connecting."""
         self.link = Link(node, on_epoch)
         self._brain = brain
         self._loop = asyncio.get_running_loop()
@@ -146,10 +148,14 @@ class AsyncConnection(asyncio.Protocol):
             if expired and not link.heard:
                 self._on_silence()
             link.heard = False
-        self._ticker = self._loop.call_later(self._brain.attempt / _TICKS, self._tick)
+        self._ticker = self._loop.call_later(self._patience() / _TICKS, self._tick)
+
+    def _patience(self) -> float:
+        """Return the seconds that an answer may take."""
+        return self._brain.attempt if self.in_use else self._brain.config.connect_timeout
 
     def _no_answer(self) -> NoAnswer:
-        return NoAnswer(f"no answer within {self._brain.attempt:.3g} s", node=self.node)
+        return NoAnswer(f"no answer within {self._patience():.3g} s", node=self.node)
 
     def _lost(self) -> ConnectionLost:
         reason = str(self._ended) or type(self._ended).__name__

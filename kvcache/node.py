@@ -159,7 +159,7 @@ class Node:
             return
         if self._governor is None:  # the first look, before any record: this is what an empty node takes
             self._governor = MemoryGovernor(self.options.memory, resident, MIN_BUDGET_BYTES)
-        advice = self._governor.observe(resident, self._store.used_bytes)
+        advice = self._governor.observe(resident)
         if advice.trim:
             return_free_pages()
         if advice.budget_bytes != self._store.budget_bytes:

@@ -14,12 +14,9 @@ from typing import Final
 
 __all__ = ["Advice", "MemoryGovernor"]
 
-_CEILING: Final = 1.05  # of the budget; beyond it the store has to give way. The promise is 1.10
-_RELAXED: Final = 1.04  # below it the store may have more again
-_GAIN: Final = 0.15  # of the excess, per observation
-_RECOVERY: Final = 100  # the part of the budget that may come back per observation
+_FREE_SHARE: Final = 0.03  # holes of this part of the budget cost nothing
+_GAIN: Final = 8  # bytes of budget given up for each byte resident beyond that
 _FLOOR: Final = 8  # the part of the budget that is never taken
-_IMPROVING: Final = 0.97  # an excess that shrinks this much per observation is left to shrink by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +28,25 @@ class Advice:
 
 
 class MemoryGovernor:
-    """Keeps ``base_bytes`` (the empty process) plus about 1.05 budgets; all sizes are bytes."""
+    """Holds the empty process (``base_bytes``) plus 1.03 to 1.10 budgets; all sizes are bytes.
 
-    __slots__ = ("_base", "_budget", "_effective", "_excess", "_least")
+    The answer is in proportion to the excess and has no memory: what an allocator has taken often does not come back however
+    much is evicted, so a governor that pressed on until it does would empty the store for nothing. It is enough that no more is taken.
+    """
+
+    __slots__ = ("_base", "_budget", "_least")
 
     def __init__(self, budget_bytes: int, base_bytes: int, least_bytes: int) -> None:
         self._budget = budget_bytes
         self._base = base_bytes
         self._least = max(least_bytes, budget_bytes // _FLOOR)
-        self._effective = budget_bytes
-        self._excess = 0
 
-    def observe(self, resident_bytes: int, used_bytes: int) -> Advice:
-        """Take in the resident memory of the process and the used bytes of the store; return what to do."""
-        resident = resident_bytes - self._base
-        last, self._excess = self._excess, max(0, resident - int(self._budget * _CEILING))
-        if not self._excess:
-            if resident < self._budget * _RELAXED:
-                self._effective = min(self._budget, self._effective + self._budget // _RECOVERY)
-        elif last * _IMPROVING < self._excess and last and used_bytes <= self._effective:
-            # Trimming alone, at the first sight of an excess, did not help.
-            self._effective = max(self._least, self._effective - int(self._excess * _GAIN))
-        return Advice(self._effective, trim=self._excess > 0)
+    def observe(self, resident_bytes: int) -> Advice:
+        """Take in the resident memory of the process; return what to do."""
+        excess = resident_bytes - self._base - int(self._budget * (1 + _FREE_SHARE))
+        if excess <= 0:
+            return Advice(self._budget, trim=False)
+        return Advice(max(self._least, self._budget - _GAIN * excess), trim=True)
 
     def __repr__(self) -> str:
-        return f"<MemoryGovernor effective={self._effective}/{self._budget} B excess={self._excess} B>"
+        return f"<MemoryGovernor budget={self._budget} B base={self._base} B>"

@@ -3,7 +3,7 @@
 Here lives the socket side of a ``Link``: one write per loop turn, sweeping for silence. Never here: connecting again
 (``aio_link``), which node is asked, or what a reply means.
 
-What tasks ask for in one turn of the event loop leaves together (auto-pipelining): ``ask`` only packs and schedules one
+What tasks ask for in one turn of the event loop leaves together (auto-pipelining): ``post`` only packs and schedules one
 flush; when many ask, every sixteenth request sends what is packed so far. Deadlines are swept per connection: a tick every
 eighth of an attempt remembers the newest request id, and what is still unanswered eight ticks later is given up; so a call
 costs no timer.
@@ -19,7 +19,7 @@ from typing import Final, cast
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
-from kvcache_client.core.link import Greeting, Link, hello, read_greeting
+from kvcache_client.core.link import Greeting, Link, Waiter, hello, read_greeting
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request
 
@@ -68,7 +68,7 @@ def _in_words(error: BaseException) -> str:
 
 
 class AsyncConnection(asyncio.Protocol):
-    """A connection in use. ``ask`` never raises: the future's result is the reply, or the error in its place."""
+    """A connection in use. ``post`` never raises: the waiter gets the reply, or the error in its place."""
 
     def __init__(
         self,
@@ -108,19 +108,23 @@ class AsyncConnection(asyncio.Protocol):
         return greeting
 
     def ask(self, request: Request) -> asyncio.Future[Outcome]:
-        """Send ``request`` with the next flush."""
+        """Send ``request`` and return the future of its outcome."""
         future: asyncio.Future[Outcome] = self._loop.create_future()
+        self.post(request, future)
+        return future
+
+    def post(self, request: Request, waiter: Waiter) -> None:
+        """Send ``request`` with the next flush; its outcome goes to ``waiter``."""
         if self._ended is not None:
-            future.set_result(self._lost())
-            return future
-        self.link.enqueue(request, future)
+            waiter.set_result(self._lost())
+            return
+        self.link.enqueue(request, waiter)
         self._unsent += 1
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
         elif self._unsent >= _EAGER:
             self._write()
-        return future
 
     def _flush(self) -> None:
         self._flushing = False

@@ -2,7 +2,7 @@
 
 Here lives connecting, backing off and probing. Never here: the bytes (``aio_connection``), or which node is asked.
 
-``ask`` is an attribute that always points at the right thing: the live connection's own ``ask`` (nothing is in between on
+``post`` is an attribute that always points at the right thing: the live connection's own ``post`` (nothing is in between on
 the hot path), or the waiting room while there is none.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from kvcache_client.bodies.aio_connection import AsyncConnection, connect
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
+from kvcache_client.core.link import Waiter
 from kvcache_client.protocol.errors import ClientClosed, ConnectFailed, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request, Verb
 
@@ -28,7 +29,7 @@ class AsyncLink:
     def __init__(self, brain: Brain, node: str, address: str, on_epoch: Callable[[int], None]) -> None:
         self.node = node
         self.address = address
-        self.ask: Callable[[Request], asyncio.Future[Outcome]] = self._ask_waiting
+        self.post: Callable[[Request, Waiter], None] = self._post_waiting
         self._brain = brain
         self._on_epoch = on_epoch
         self._loop = asyncio.get_running_loop()
@@ -36,16 +37,14 @@ class AsyncLink:
         self._connector: asyncio.Task[None] | None = None
         self._prober: asyncio.TimerHandle | None = None
         self._backing_off: KvCacheError | None = None
-        self._waiting_room: list[tuple[Request, asyncio.Future[Outcome]]] = []
+        self._waiting_room: list[tuple[Request, Waiter]] = []
 
-    def _ask_waiting(self, request: Request) -> asyncio.Future[Outcome]:
-        future: asyncio.Future[Outcome] = self._loop.create_future()
+    def _post_waiting(self, request: Request, waiter: Waiter) -> None:
         if self._backing_off is not None:
-            future.set_result(self._backing_off)
+            waiter.set_result(self._backing_off)
         else:
-            self._waiting_room.append((request, future))
+            self._waiting_room.append((request, waiter))
             self.open()
-        return future
 
     def open(self) -> None:
         """Connect, unless that is under way already; keeps trying until it succeeds or the link is closed."""
@@ -78,24 +77,24 @@ class AsyncLink:
         self._connector = None
         self._connection = connection
         connection.in_use = True
-        self.ask = connection.ask
+        self.post = connection.post
         self._brain.health.answered(self.node)
         waiting, self._waiting_room = self._waiting_room, []
-        for request, future in waiting:
-            if not future.done():
-                connection.ask(request).add_done_callback(partial(_pass_on, future))
+        for request, waiter in waiting:
+            if not waiter.done():
+                connection.post(request, waiter)
 
     def _settle_waiting_room(self, error: KvCacheError) -> None:
         waiting, self._waiting_room = self._waiting_room, []
-        for _, future in waiting:
-            if not future.done():
-                future.set_result(error)
+        for _, waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(error)
 
     def _ended(self, connection: AsyncConnection) -> None:
         """Connect again at once: a node that merely dropped us answers, one that died is found out."""
         if connection is self._connection:
             self._connection = None
-            self.ask = self._ask_waiting
+            self.post = self._post_waiting
             self.open()
 
     def _suspect(self) -> None:
@@ -131,7 +130,7 @@ class AsyncLink:
         self._backing_off = closed
         self._settle_waiting_room(closed)
         connection, self._connection = self._connection, None
-        self.ask = self._ask_waiting
+        self.post = self._post_waiting
         if connection is not None:
             connection.end(closed)
 
@@ -155,13 +154,6 @@ class Nowhere:
     def __init__(self, node: str) -> None:
         self._error = ConnectFailed(f"{node} is not a member any more", node=node)
 
-    def ask(self, request: Request) -> asyncio.Future[Outcome]:
+    def post(self, request: Request, waiter: Waiter) -> None:
         """Answer at once that there is nobody."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        future.set_result(self._error)
-        return future
-
-
-def _pass_on(waiter: asyncio.Future[Outcome], answer: asyncio.Future[Outcome]) -> None:
-    if not waiter.done():
-        waiter.set_result(answer.result() if not answer.cancelled() else ConnectFailed("closed while waiting"))
+        waiter.set_result(self._error)

@@ -10,11 +10,12 @@ import asyncio
 import os
 import weakref
 from asyncio import get_running_loop
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from kvcache_client.bodies.aio_connection import connect
 from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
+from kvcache_client.bodies.aio_round import RoundWaiter
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
 from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Refresh, Round, Within
@@ -52,6 +53,7 @@ class AsyncSession:
         self._links: dict[str, AsyncLink] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop in which calls may run right now; None until a topology is known, and after closing."""
+        self._create_future: Callable[[], asyncio.Future[Outcome]] = _no_loop
         self._owner: asyncio.AbstractEventLoop | None = None
         self._learning: asyncio.Task[None] | None = None
         self._closed = False
@@ -62,14 +64,16 @@ class AsyncSession:
         if self._loop is not get_running_loop():
             await self.open()
         links = self._links
+        create_future = self._create_future
         try:
             effect = plan.send(None)
             while True:
                 if effect.__class__ is tuple:
                     ask: Ask = effect  # type: ignore[assignment]  # the class was just compared
                     node, request = ask
-                    link = links.get(node) or self._link(node)
-                    effect = plan.send(await link.ask(request))
+                    future = create_future()
+                    (links.get(node) or self._link(node)).post(request, future)
+                    effect = plan.send(await future)
                 else:
                     effect = plan.send(await self._perform(effect))
         except StopIteration as done:
@@ -81,8 +85,7 @@ class AsyncSession:
             case Within():
                 return await self._within(effect.round, effect.seconds)
             case list():
-                futures = [self._link(node).ask(request) for node, request in effect]
-                return [await future for future in futures]
+                return await self._post_all(effect).future
             case Pause():
                 await asyncio.sleep(effect.seconds)
             case Refresh():
@@ -90,16 +93,19 @@ class AsyncSession:
         return None
 
     async def _within(self, asks: Round, seconds: float) -> list[Outcome]:
-        futures = [self._link(node).ask(request) for node, request in asks]
-        await asyncio.wait(futures, timeout=seconds)
-        outcomes: list[Outcome] = []
-        for (node, _), future in zip(asks, futures, strict=True):
-            if not future.done():
-                future.cancel()  # a reply that still comes is dropped by its id
-                outcomes.append(NoAnswer(f"no answer within {seconds:.3g} s", node=node))
-            else:
-                outcomes.append(future.result())
-        return outcomes
+        waiter = self._post_all(asks)
+        await asyncio.wait((waiter.future,), timeout=seconds)
+        waiter.future.cancel()  # a reply that still comes is dropped by its id
+        return [
+            NoAnswer(f"no answer within {seconds:.3g} s", node=node) if outcome is None else outcome
+            for (node, _), outcome in zip(asks, waiter.outcomes, strict=True)
+        ]
+
+    def _post_all(self, asks: Round) -> RoundWaiter:
+        waiter = RoundWaiter(get_running_loop(), len(asks))
+        for place, (node, request) in enumerate(asks):
+            (self._links.get(node) or self._link(node)).post(request, waiter.at(place))
+        return waiter
 
     def _link(self, node: str) -> AsyncLink | Nowhere:
         link = self._links.get(node)
@@ -120,6 +126,7 @@ class AsyncSession:
                 raise WrongEventLoop("this AsyncClient is used from two event loops; make one for each")
             self._forget_connections()
         self._owner = running
+        self._create_future = running.create_future
         if self.brain.view is None:
             await self._single_flight()
         self._loop = running
@@ -216,6 +223,10 @@ class AsyncSession:
         return (
             f"<AsyncSession {'closed' if self._closed else 'open'} {self.brain!r} links={list(self._links.values())}>"
         )
+
+
+def _no_loop() -> asyncio.Future[Outcome]:
+    raise ClientClosed("the client is not open")
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,207 @@
+"""A whole store against a model that is too simple to be wrong.
+
+The model keeps one record per key and never runs out of memory. The store may know less (it evicts, and gives up tombstones),
+but each loss must be counted, and it may never know anything else.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kvcache.store import MIN_BUDGET_BYTES, Put, Store, StoreConfig
+from kvcache_client.protocol.record import (
+    NEVER,
+    TOMBSTONE_MS,
+    expiry_of,
+    is_tombstone,
+    make_record,
+    tombstone,
+    version_of,
+)
+
+START_MS = 1_800_000_000_000
+PARTITIONS = 4
+LIFETIMES = (0, 1, 255, 256, 257, 1_000, 65_535, 65_536, 70_000, 131_072, TOMBSTONE_MS, 1 << 24, 3 << 24)
+"""Milliseconds around the borders of the timer wheel's levels; 0 is due at once."""
+
+keys = st.sampled_from(
+    [bytes([letter]) * length for letter, length in zip(range(97, 121), [1, 3, 40] * 8, strict=True)]
+)
+versions = st.integers(1, 6)
+lifetimes = st.none() | st.sampled_from(LIFETIMES)
+payloads = st.sampled_from([b"", b"a", b"b", b"c" * 600, b"d" * 60_000, b"e" * 200_000])
+
+
+def partition_of(key: bytes) -> int:
+    return key[0] % PARTITIONS
+
+
+def seen_at(now_ms: int, record: bytes | None) -> bytes | None:
+    """Return what a record is at a moment: itself, the tombstone that it leaves when it expires, or nothing."""
+    if record is None or expiry_of(record) > now_ms:
+        return record
+    if is_tombstone(record):
+        return None
+    return seen_at(now_ms, tombstone(version_of(record), expiry_of(record) + TOMBSTONE_MS))
+
+
+def rank(record: bytes) -> tuple[int, bool, bytes]:
+    return version_of(record), is_tombstone(record), record
+
+
+def judge(known: bytes | None, record: bytes, now_ms: int) -> tuple[Put, bytes | None]:
+    """Return what putting ``record`` must do to a key of which ``known`` is seen, and what is seen of it from then on."""
+    new = seen_at(now_ms, record)
+    bid = new or tombstone(version_of(record), expiry_of(record))  # a delete as old as that can still take a value away
+    if known is not None and rank(bid) <= rank(known):
+        return Put.SAME if version_of(bid) == version_of(known) else Put.OLDER, known
+    if known is not None and not is_tombstone(known):
+        return Put.REPLACED, new
+    return Put.CREATED, new or known
+
+
+class StoreMachine(RuleBasedStateMachine):
+    @initialize(tombstones=st.sampled_from([None, 0, 1_500, 6_000]), phase=st.sampled_from([0, 1, 200, 65_000]))
+    def start(self, tombstones: int | None, phase: int) -> None:
+        self.now_ms = START_MS + phase
+        self.store = Store(StoreConfig(MIN_BUDGET_BYTES, tombstones, PARTITIONS), self.now_ms)
+        self.model: dict[bytes, bytes] = {}
+        self.gets = self.evictions = self.tombstones_dropped = 0
+
+    def expiry(self, lifetime: int | None) -> int:
+        return NEVER if lifetime is None else self.now_ms + lifetime
+
+    @rule(key=keys, version=versions, lifetime=lifetimes, payload=payloads)
+    def put_a_value(self, key: bytes, version: int, lifetime: int | None, payload: bytes) -> None:
+        self.put(key, make_record(version, self.expiry(lifetime), 1, payload))
+
+    @rule(key=keys, version=versions, lifetime=lifetimes)
+    def put_a_tombstone(self, key: bytes, version: int, lifetime: int | None) -> None:
+        self.put(key, tombstone(version, self.expiry(lifetime)))
+
+    @rule(key=keys, payload=payloads, lifetime=lifetimes)
+    def overwrite(self, key: bytes, payload: bytes, lifetime: int | None) -> None:
+        now = self.model.get(key)
+        version = version_of(now) + 1 if now else 1
+        self.put(key, make_record(version, self.expiry(lifetime), 1, payload))
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def put_again(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.model)))
+        before = self.model[key]
+        self.put(key, before)
+
+    def put(self, key: bytes, record: bytes) -> None:
+        known = seen_at(self.now_ms, self.model.pop(key, None))
+        expected, after = judge(known, record, self.now_ms)
+        dropped = self.store.statistics().tombstones_dropped
+        # The key is a copy, as from a socket: a store must not count on its being the object that it holds.
+        outcome = self.store.put(partition_of(key), bytes(bytearray(key)), record)
+        if outcome is not expected:
+            # Putting to an expired record leaves its tombstone first, which may be given up at once for want of room.
+            assert known is not None
+            assert is_tombstone(known)
+            assert self.store.statistics().tombstones_dropped > dropped
+            self.tombstones_dropped += 1
+            expected, after = judge(None, record, self.now_ms)
+        assert outcome is expected
+        if after is not None:
+            self.model[key] = after
+
+    @rule(key=keys)
+    def get(self, key: bytes) -> None:
+        self.gets += 1
+        known = seen_at(self.now_ms, self.model.get(key))
+        expected = None if known is None or is_tombstone(known) else known
+        assert self.store.get(partition_of(key), key) == expected
+
+    @rule(
+        ms=st.sampled_from([0, 1, 100, 256, 1_000, 65_536, TOMBSTONE_MS, 1 << 24]), work=st.sampled_from([1, 5, 1000])
+    )
+    def advance(self, ms: int, work: int) -> None:
+        self.move_to(self.now_ms + ms, work)
+
+    @precondition(lambda self: any(expiry_of(record) != NEVER for record in self.model.values()))
+    @rule(data=st.data(), early=st.integers(0, 1))
+    def advance_to_an_expiry(self, data: st.DataObject, early: int) -> None:
+        times = sorted({expiry_of(record) for record in self.model.values()} - {NEVER})
+        self.move_to(max(self.now_ms, data.draw(st.sampled_from(times)) - early), 1000)
+
+    @rule(ms=st.integers(1, 100_000))
+    def a_clock_that_runs_back_changes_nothing(self, ms: int) -> None:
+        self.store.advance(self.now_ms - ms)
+        assert self.store.now_ms == self.now_ms
+
+    def move_to(self, now_ms: int, work: int) -> None:
+        self.now_ms = now_ms
+        before = len(self.store)
+        self.store.advance(now_ms, work)
+        assert before - len(self.store) <= work
+
+    @rule()
+    def reclaim_everything(self) -> None:
+        for _ in range(100):
+            if not self.store.advance(self.now_ms):
+                break
+        assert self.store.used_bytes <= self.store.budget_bytes
+        late = [record for record in self.held() if expiry_of(record) >> 8 < self.now_ms >> 8]
+        assert late == []
+
+    def held(self) -> list[bytes]:
+        tables = self.store.tables
+        return [
+            record for table in tables for home in (table.small, table.main, table.graves) for record in home.values()
+        ]
+
+    @rule(partition=st.integers(0, PARTITIONS - 1))
+    def drop(self, partition: int) -> None:
+        self.store.drop(partition)
+        self.model = {key: record for key, record in self.model.items() if partition_of(key) != partition}
+        assert list(self.store.records(partition)) == []
+
+    @rule(budget=st.sampled_from([MIN_BUDGET_BYTES, MIN_BUDGET_BYTES + 300_000, 4 * MIN_BUDGET_BYTES]))
+    def resize(self, budget: int) -> None:
+        self.store.resize(budget)
+
+    @invariant()
+    def the_store_knows_what_the_model_knows_but_for_counted_losses(self) -> None:
+        self.count_losses()
+        for partition in range(PARTITIONS):
+            expected = {key: seen_at(self.now_ms, record) for key, record in self.model.items()}
+            assert dict(self.store.records(partition)) == {
+                key: record for key, record in expected.items() if partition_of(key) == partition
+            }
+
+    def count_losses(self) -> None:
+        store = self.store
+        values = tombstones = 0
+        for key, record in list(self.model.items()):
+            expected = seen_at(self.now_ms, record)
+            held = store.peek(partition_of(key), key)
+            if held is not None:
+                assert held == expected
+                continue
+            del self.model[key]
+            if expected is not None:
+                values, tombstones = values + (not is_tombstone(expected)), tombstones + is_tombstone(expected)
+        facts = store.statistics()
+        assert values <= facts.evictions - self.evictions
+        assert tombstones <= facts.tombstones_dropped - self.tombstones_dropped
+        self.evictions, self.tombstones_dropped = facts.evictions, facts.tombstones_dropped
+        assert facts.hits + facts.misses == self.gets
+
+    @invariant()
+    def the_tombstone_budget_holds(self) -> None:
+        facts = self.store.statistics()
+        assert facts.tombstone_bytes <= facts.tombstone_budget_bytes or not facts.tombstones
+
+    @invariant()
+    def a_recount_agrees(self) -> None:
+        self.store.check()
+
+
+StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestStoreAgainstAModel = StoreMachine.TestCase

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from kvcache.store.sizes import Ledger
+from kvcache.store.table import EMPTY_TABLE, TABLE_BYTES, Table, close_if_empty, open_table
+
+
+def slots(count: int = 4) -> list[Table]:
+    return [EMPTY_TABLE] * count
+
+
+def test_a_table_is_made_when_a_partition_is_first_written_to() -> None:
+    tables, ledger = slots(), Ledger()
+    table = open_table(tables, 2, ledger)
+    assert (table.number, tables[2] is table, tables[1] is EMPTY_TABLE) == (2, True, True)
+    assert open_table(tables, 2, ledger) is table
+    assert ledger.used == TABLE_BYTES
+
+
+def test_a_table_that_holds_nothing_is_closed_and_costs_nothing() -> None:
+    tables, ledger = slots(), Ledger()
+    close_if_empty(tables, open_table(tables, 0, ledger), ledger)
+    assert tables == slots()
+    assert ledger.used == 0
+
+
+def test_a_table_stays_open_for_a_value_or_a_tombstone() -> None:
+    for home in ("small", "main", "graves"):
+        tables, ledger = slots(), Ledger()
+        table = open_table(tables, 0, ledger)
+        getattr(table, home)[b"key"] = b"record"
+        close_if_empty(tables, table, ledger)
+        assert tables[0] is table
+
+
+def test_closing_an_old_table_leaves_its_successor_alone() -> None:
+    tables, ledger = slots(), Ledger()
+    old = open_table(tables, 0, ledger)
+    close_if_empty(tables, old, ledger)
+    new = open_table(tables, 0, ledger)
+    close_if_empty(tables, old, ledger)
+    assert tables[0] is new
+    assert ledger.used == TABLE_BYTES
+
+
+def test_find_sees_values_and_not_tombstones() -> None:
+    table = Table(0)
+    table.small[b"s"], table.main[b"m"], table.graves[b"g"] = b"1", b"2", b"3"
+    assert [table.find(key) for key in (b"s", b"m", b"g", b"x")] == [b"1", b"2", None, None]
+
+
+def test_growth_is_measured_once_and_apart_for_values_and_tombstones() -> None:
+    table = Table(0)
+    empty = {}.__sizeof__()
+    for number in range(100):
+        table.small[b"%d" % number] = table.graves[b"%d" % number] = b""
+    assert table.measure() == table.small.__sizeof__() - empty
+    assert table.measure_graves() == table.graves.__sizeof__() - empty
+    assert table.measure() == table.measure_graves() == 0
+
+
+def test_a_dict_that_lost_most_of_its_entries_gives_its_room_back_and_keeps_their_order() -> None:
+    table = Table(0)
+    for number in range(1000):
+        table.main[b"%d" % number] = table.graves[b"%d" % number] = b""
+    grown = table.measure(), table.measure_graves()
+    for number in range(990):
+        del table.main[b"%d" % number], table.graves[b"%d" % number]
+    assert -grown[0] < table.shrink() < -grown[0] * 0.9
+    assert -grown[1] < table.shrink_graves() < -grown[1] * 0.9
+    assert list(table.main) == list(table.graves) == [b"%d" % number for number in range(990, 1000)]
+
+
+def test_a_dict_in_good_use_is_left_as_it_is() -> None:
+    table = Table(0)
+    for number in range(1000):
+        table.small[b"%d" % number] = b""
+    before = table.small
+    table.measure()
+    assert table.shrink() == 0
+    assert table.small is before
+
+
+def test_the_table_that_stands_for_empty_partitions_says_so() -> None:
+    assert repr(EMPTY_TABLE) == "<Table -1 small=0 main=0 graves=0>"

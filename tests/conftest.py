@@ -31,7 +31,13 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="test servers", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="test servers", daemon=True)
+
+    def _live(self) -> None:
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()  # uvloop waits here, for ever, for what was left open: so not in the main thread
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float = PATIENCE) -> T:
         """Run ``work`` on the loop and return its result."""
@@ -50,7 +56,8 @@ class LoopThread:
         self.run(_finish_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(PATIENCE)
-        self.loop.close()
+        if self._thread.is_alive():
+            pytest.fail("the servers of the tests left something open on their event loop")
 
 
 async def _finish_tasks() -> None:

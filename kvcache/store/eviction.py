@@ -1,30 +1,25 @@
 """Which record goes when memory is short: S3-FIFO.
 
-Here lives the policy: two queues, a ghost and the counting of uses. Never here: budgets, versions, expiry.
+Here lives the policy: two queues and a ghost. Never here: budgets, versions, expiry, or how uses are counted.
 
-Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023). A new record enters the *small* queue, a tenth of all. One that
-was used twice by the time it comes up there moves to the *main* queue; the others, most of them never to be asked for again,
-leave early, and only a fingerprint stays in the *ghost*. A key that returns while its ghost is there goes to the main queue at once. In
-the main queue a used record takes another round and pays one use for it. A read only counts, it moves nothing.
-
-Uses are counted in one table of small counters indexed by hash, four to eight per record, rather than per key: two keys in ten share
-theirs, which costs less hit ratio than the memory of exact counters would (a dict entry and a second copy of the key,
-100 bytes for each record that was ever read). The ghost is twice as long as the main queue, which measured better than equal.
+Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023). A new record enters the *small* queue, a tenth
+of all. One that was used twice by the time it comes up there moves to the *main* queue; the others, most of them never to
+be asked for again, leave early, and only a fingerprint stays in the *ghost*. A key that returns while its ghost is there
+goes to the main queue at once. In the main queue a used record takes another round and pays one use for it. A read only
+counts, it moves nothing. The ghost is twice as long as the main queue, which measured better than equal.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from kvcache.store.fifo import Fifo
 from kvcache.store.ghost import Ghost
 from kvcache.store.sizes import Ledger
 from kvcache.store.table import Table
+from kvcache.store.uses import MAX_USES, UseCounts
 
 __all__ = ["MAX_USES", "S3Fifo"]
-
-MAX_USES: Final = 3
-"""Where a use counter stops."""
 
 _PROMOTE_USES: Final = 2
 _SMALL_SHARE: Final = 10
@@ -32,8 +27,6 @@ _SMALL_FLOOR: Final = 10
 """Records that the small queue may always hold: with fewer a new key is gone before it can be used twice."""
 _GHOST_RATIO: Final = 2
 _GHOST_FLOOR: Final = 256
-_COUNTERS_PER_RECORD: Final = 4
-_COUNTERS_AT_START: Final = 4096
 _TRIES: Final = 128
 """Records that may be spared before one must go: bounds the time of a put when everything was in use."""
 
@@ -41,10 +34,13 @@ _TRIES: Final = 128
 class S3Fifo:
     """The eviction order of all live records in ``tables``.
 
-    ``uses`` and ``mask`` are public for the read path: a hit on ``key`` raises ``uses[hash(key) & mask]`` up to ``MAX_USES``.
+    A read counts its hit by ``uses.hit(key)``, or inline by raising ``uses[hash(key) & mask]`` up to ``MAX_USES``.
     """
 
-    __slots__ = ("_ghost", "_ledger", "_limit", "_main", "_small", "_tables", "mask", "uses")
+    mask: ClassVar = -1
+    """The part of a hash that ``uses`` is indexed by: all of it."""
+
+    __slots__ = ("_ghost", "_ledger", "_main", "_small", "_tables", "uses")
 
     def __init__(self, tables: list[Table], ledger: Ledger) -> None:
         self._tables = tables
@@ -52,10 +48,7 @@ class S3Fifo:
         self._small = Fifo(len(tables), ledger)
         self._main = Fifo(len(tables), ledger)
         self._ghost: Ghost | None = None
-        self.uses = bytearray(_COUNTERS_AT_START)
-        self.mask = _COUNTERS_AT_START - 1
-        self._limit = _COUNTERS_AT_START // _COUNTERS_PER_RECORD
-        ledger.used += _COUNTERS_AT_START
+        self.uses = UseCounts(ledger)
 
     def admit(self, table: Table, key: bytes, record: bytes) -> None:
         """Insert a record whose key is in neither queue."""
@@ -70,15 +63,15 @@ class S3Fifo:
             if size != table.small_size:
                 self._ledger.used += size - table.small_size
                 table.small_size = size
-        if small.records + main.records > self._limit:
-            self._double_counters()
+        if small.records + main.records > self.uses.room:
+            self._grow()
 
     def discard(self, table: Table, key: bytes) -> bytes:
         """Take out a record that is in one of the queues, and return it."""
         home, queue = (table.main, self._main) if key in table.main else (table.small, self._small)
         record = home.pop(key)
         queue.spare(table.number)
-        self.uses[hash(key) & self.mask] = 0
+        self.uses.clear(key)
         return record
 
     def renew(self, table: Table, key: bytes, record: bytes) -> None:
@@ -98,7 +91,7 @@ class S3Fifo:
         small, main = self._small, self._main
         for tries_left in range(_TRIES, -1, -1):
             in_small, in_main = small.records, main.records
-            if not in_main or in_small > _SMALL_FLOOR and in_small * _SMALL_SHARE >= in_small + in_main:
+            if not in_main or (in_small > _SMALL_FLOOR and in_small * _SMALL_SHARE >= in_small + in_main):
                 if not in_small:
                     return None
                 victim = self._leave_small(not tries_left)
@@ -112,14 +105,14 @@ class S3Fifo:
         table = self._tables[self._small.pop()]
         key = next(iter(table.small))
         record = table.small.pop(key)
-        place = hash(key) & self.mask
-        used = self.uses[place]
-        self.uses[place] = 0
+        used = self.uses.of(key)
+        if used:
+            self.uses.clear(key)
         if used >= _PROMOTE_USES and not at_any_rate:
             self._enter_main(table, key, record)
             return None
         if self._ghost is None:
-            self._ghost = Ghost(_GHOST_RATIO * self._limit, self._ledger)
+            self._ghost = Ghost(_GHOST_RATIO * self.uses.room, self._ledger)
         self._ghost.add(key)
         return table, key, record
 
@@ -127,10 +120,8 @@ class S3Fifo:
         table = self._tables[self._main.pop()]
         key = next(iter(table.main))
         record = table.main.pop(key)
-        place = hash(key) & self.mask
-        used = self.uses[place]
-        if used and not at_any_rate:
-            self.uses[place] = used - 1
+        if self.uses.of(key) and not at_any_rate:
+            self.uses.lower(key)
             self._enter_main(table, key, record)
             return None
         return table, key, record
@@ -144,16 +135,12 @@ class S3Fifo:
             self._ledger.used += size - table.main_size
             table.main_size = size
 
-    def _double_counters(self) -> None:
-        # A key's new place differs from the old one by one more bit of its hash, so both halves start as copies. The ghost
-        # keeps too few bits for that and starts anew; once memory is full it hardly ever has to.
-        self._ledger.used += len(self.uses)
-        self.uses = self.uses + self.uses
-        self.mask = len(self.uses) - 1
-        self._limit = len(self.uses) // _COUNTERS_PER_RECORD
+    def _grow(self) -> None:
+        # The ghost keeps too few bits of a hash to grow, so it starts anew; once memory is full it hardly ever has to.
+        self.uses.double()
         if self._ghost is not None:
             self._ledger.used -= self._ghost.cost()
-            self._ghost = Ghost(_GHOST_RATIO * self._limit, self._ledger)
+            self._ghost = Ghost(_GHOST_RATIO * self.uses.room, self._ledger)
 
     def queues(self) -> tuple[Fifo, Fifo]:
         """Return the small and the main queue; for ``audit``."""
@@ -162,12 +149,10 @@ class S3Fifo:
     def cost(self) -> int:
         """Recount the bytes of queues, ghost and counters; for ``audit``."""
         ghost = self._ghost.cost() if self._ghost is not None else 0
-        return self._small.cost() + self._main.cost() + ghost + len(self.uses)
+        return self._small.cost() + self._main.cost() + ghost + self.uses.cost()
 
     def __len__(self) -> int:
         return self._small.records + self._main.records
 
     def __repr__(self) -> str:
-        return (
-            f"<S3Fifo small={self._small.records} main={self._main.records} counters={len(self.uses)} {self._ghost!r}>"
-        )
+        return f"<S3Fifo small={self._small.records} main={self._main.records} {self.uses!r} {self._ghost!r}>"

@@ -34,7 +34,10 @@ _Level: TypeAlias = dict[int, _Bucket]
 
 
 class Wheel:
-    """Keys with their partitions, by due time in milliseconds. ``expiry_of(key, partition)`` tells the time of a key inside."""
+    """Keys with their partitions, by due time in milliseconds.
+
+    ``expiry_of(key, partition)`` tells the time of a key inside; it raises ``LookupError`` for a key that is not kept.
+    """
 
     bucket_bits: ClassVar = _NEAR
     """Two times that agree above these bits are in the same bucket."""
@@ -183,8 +186,14 @@ class Wheel:
         for level in (self._near, self._middle, self._far):
             for place, bucket in level.items():
                 for key, partition in bucket.items():
-                    places = self._places(partition, self._expiry_of(key, partition))
-                    yield key, partition, any(level is there and place == at for there, at in places)
+                    yield key, partition, self._may_stand_in(level, place, key, partition)
+
+    def _may_stand_in(self, level: _Level, place: int, key: bytes, partition: int) -> bool:
+        try:
+            expiry_ms = self._expiry_of(key, partition)
+        except LookupError:  # nothing of that key is kept there, so it has no time
+            return False
+        return any(level is there and place == at for there, at in self._places(partition, expiry_ms))
 
     def cost(self) -> int:
         """Recount the bytes of all buckets; for ``audit``."""

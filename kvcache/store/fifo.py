@@ -2,10 +2,10 @@
 
 Here lives the global order in which records came. Never here: keys, records, or what happens to them.
 
-An entry is only the number of a partition. It means "the oldest record of that partition's dict", since a dict keeps
-its own order: the n-th entry of a partition belongs to the n-th record inserted into it. A record that leaves early (deleted, expired)
-leaves a *spare* entry, which is skipped when it comes up; the records of that partition behind it are then reached one entry of
-theirs later, which is as good an order. So nothing is ever searched for, and no key is held twice.
+An entry is only the number of a partition. It means "the oldest record of that partition's dict", since a dict keeps its
+own order: the n-th entry of a partition belongs to the n-th record inserted into it. A record that leaves early (deleted,
+expired) leaves a *spare* entry, which is skipped when it comes up; the records of that partition behind it are then reached
+one entry of theirs later, which is as good an order. So nothing is ever searched for, and no key is held twice.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From the memory that a process really has to the budget that its store should work with.
 
-Here lives the control loop between resident memory and budget. Never here: reading the process's memory (it is told), or evicting.
+Here lives the control loop between resident memory and budget. Never here: reading the process's memory, or evicting.
 
-The ledger counts what objects take, not the holes between them: an allocator keeps a page resident while one object in it lives.
-With values of steady sizes that is some percent; when the sizes shift it can be much more, and only the operating
+The ledger counts what objects take, not the holes between them: an allocator keeps a page resident while one object in it
+lives. With values of steady sizes that is some percent; when the sizes shift it can be much more, and only the operating
 system's figure knows. So the node tells that figure a few times a second, and the budget gives way while it is too high.
 """
 
@@ -30,8 +30,8 @@ class Advice:
 class MemoryGovernor:
     """Holds the empty process (``base_bytes``) plus 1.03 to 1.10 budgets; all sizes are bytes.
 
-    The answer is in proportion to the excess and has no memory: what an allocator has taken often does not come back however
-    much is evicted, so a governor that pressed on until it does would empty the store for nothing. It is enough that no more is taken.
+    The answer is in proportion to the excess and has no memory. What an allocator has taken often does not come back however
+    much is evicted: pressing on until it does would empty the store for nothing. It is enough that no more is taken.
     """
 
     __slots__ = ("_base", "_budget", "_least")

@@ -3,9 +3,10 @@
 Here lives the rule which record a key holds, and when one goes. Never here: the wire, an await, a clock (the time is told by
 ``advance`` and stands still in between), or which partitions a node should hold.
 
-A key is always passed with its partition, which must follow from the key alone. The last writer wins: of two records the one with the higher version
-stays, and on a tie a tombstone, then the larger bytes; so puts may be repeated and reordered at will. A record is invisible from its
-expiry on, and then acts as the tombstone of its own version, whether its memory is reclaimed yet or not.
+A key is always passed with its partition, which must follow from the key alone. The last writer wins: of two records the
+one with the higher version stays, and on a tie a tombstone, then the larger bytes; so puts may be repeated and reordered
+at will. A record is invisible from its expiry on, and then acts as the tombstone of its own version, whether its memory
+is reclaimed yet or not.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Final
 
 from kvcache.store.audit import audit
 from kvcache.store.config import StoreConfig, check_budget
-from kvcache.store.eviction import MAX_USES
 from kvcache.store.graves import Graves
 from kvcache.store.live import LiveRecords
 from kvcache.store.outcome import Put
 from kvcache.store.sizes import Ledger, bytes_cost, entry_cost
 from kvcache.store.statistics import StoreStatistics
 from kvcache.store.table import EMPTY_TABLE, Table
+from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.protocol.record import FLAGS, NEVER, TOMBSTONE, TOMBSTONE_MS, expiry_of, tombstone, version_of
 
 __all__ = ["Store"]
@@ -33,13 +34,13 @@ _SLOT_BYTES: Final = 8
 class Store:
     """All records of one node, in tables by partition.
 
-    ``tables``, ``now6`` (the time as six big-endian bytes, to be compared with a record's expiry) and ``policy`` are public for
+    ``tables``, ``now6`` (the time as six big-endian bytes, to be compared with a record's expiry) and ``uses`` are public for
     the read path, which a caller may repeat inline; ``get`` is its definition.
     """
 
     __slots__ = (
         "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_ledger", "_wake_ms",
-        "budget_bytes", "graves", "hits", "live", "misses", "now6", "now_ms", "policy", "tables",
+        "budget_bytes", "graves", "hits", "live", "misses", "now6", "now_ms", "policy", "tables", "uses",
     )  # fmt: skip
 
     def __init__(self, config: StoreConfig, now_ms: int) -> None:
@@ -52,6 +53,7 @@ class Store:
         self.tables: list[Table] = [EMPTY_TABLE] * config.partitions
         self.live = LiveRecords(self.tables, ledger, now_ms)
         self.policy = self.live.policy
+        self.uses = self.policy.uses
         self.graves = Graves(self.tables, ledger, now_ms, config.tombstone_budget(config.budget_bytes))
         self._wake_ms = 0
         self.hits = self.misses = 0
@@ -62,11 +64,9 @@ class Store:
         table = self.tables[partition]
         record = table.main.get(key) or table.small.get(key)
         if record is not None and record[8:14] > self.now6:
-            policy = self.policy
-            uses = policy.uses
-            place = hash(key) & policy.mask
-            if uses[place] < MAX_USES:
-                uses[place] += 1
+            uses, digest = self.uses, hash(key)
+            if uses.slots[digest & uses.mask] - (digest >> TAG_SHIFT & TAG_MASK) != MAX_USES:
+                uses.hit(key)
             self.hits += 1
             return record
         self.misses += 1

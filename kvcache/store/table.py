@@ -67,7 +67,7 @@ class Table:
 def _compact(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
     if table.__sizeof__() <= _SPARSE_FLOOR + _SPARSE_BYTES * len(table):
         return table
-    return dict(table)
+    return dict(table.items())  # entry by entry: a copy of a dict with holes is larger than it need be
 
 
 _EMPTY_SIZE: Final = {}.__sizeof__()

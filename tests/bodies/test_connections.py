@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from polling import until, wait_until
 
-from kvcache_client import AsyncClient, Client, ClientClosed, KvCacheError
+from kvcache_client import AsyncClient, Client, ClientClosed, KvCacheError, Unavailable
+from kvcache_client.core.routing import View
+from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.verbs import Verb
 
 
@@ -135,6 +138,22 @@ async def test_a_first_call_that_is_cancelled_does_not_disturb_the_others(script
     assert outcomes[1:] == [False] * 9
     await cache.close()
     assert scripted.accepted == 2
+
+
+async def test_a_node_that_takes_connections_and_says_nothing_costs_a_call_no_more_than_its_timeout() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        founded = Topology.found("deaf", cluster_id="00c0ffee", seed=1, replication_factor=1)
+        cache = AsyncClient(address, timeout=0.1, connect_timeout=600.0)
+        cache.brain.adopt(View(founded.with_member(Member("deaf", address))))
+        for verb, arguments in ((cache.get, ("k",)), (cache.set, ("k", 1)), (cache.incr, ("k",))):
+            with pytest.raises(Unavailable, match="no connection in time"):
+                await asyncio.wait_for(verb(*arguments), 60)
+        assert set(cache.brain.down) == {"deaf"}
+        await cache.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_many_first_calls_ask_for_the_topology_once(scripted: Any) -> None:

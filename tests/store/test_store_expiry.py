@@ -65,14 +65,12 @@ BORDERS = [
 
 
 @pytest.mark.parametrize("expiry_ms", BORDERS)
-@pytest.mark.parametrize("step_ms", [250, 65_000, 5 << 24])
+@pytest.mark.parametrize("steps", [1, 7, 300])
 def test_a_key_is_found_due_never_early_and_at_most_a_narrow_bucket_late(
-    timed: Timed, expiry_ms: int, step_ms: int
+    timed: Timed, expiry_ms: int, steps: int
 ) -> None:
     timed.set(b"key", expiry_ms)
-    for now_ms in range(START + step_ms, expiry_ms, step_ms):
-        if now_ms < expiry_ms - 2 * step_ms and step_ms == 250 and now_ms > START + 140_000:
-            break  # small steps matter where levels meet, which is where the key is near
+    for now_ms in range(START, expiry_ms, max(1, (expiry_ms - START) // steps)):
         assert timed.at(now_ms) == []
     assert timed.at(expiry_ms - 1) == []
     assert timed.at(expiry_ms + NEAR_MS) == [b"key"]
@@ -81,14 +79,14 @@ def test_a_key_is_found_due_never_early_and_at_most_a_narrow_bucket_late(
 def test_every_key_of_a_day_is_found_in_its_time() -> None:
     timed = Timed()
     day = 24 * 3600 * 1000
-    for number in range(2_000):
-        timed.set(b"%d" % number, START + number * day // 2_000, number % 40)
+    for number in range(300):
+        timed.set(b"%d" % number, START + number * day // 300, number % 40)
     seen = 0
     for now_ms in range(START, START + day + 120_000, 60_000):
         seen += len(timed.at(now_ms))
         oldest = min((expiry_ms for expiry_ms, _ in timed.times.values()), default=now_ms)
         assert oldest > now_ms - NEAR_MS
-    assert seen == 2_000
+    assert seen == 300
 
 
 def test_a_long_sleep_loses_nothing(timed: Timed) -> None:

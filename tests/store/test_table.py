@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from kvcache.store.sizes import Ledger
 from kvcache.store.table import EMPTY_TABLE, TABLE_BYTES, Table, close_if_empty, open_table
 
@@ -82,3 +84,15 @@ def test_a_dict_in_good_use_is_left_as_it_is() -> None:
 
 def test_the_table_that_stands_for_empty_partitions_says_so() -> None:
     assert repr(EMPTY_TABLE) == "<Table -1 small=0 main=0 graves=0>"
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 4, 5, 8, 100])
+def test_giving_room_back_never_takes_more(left: int) -> None:
+    table = Table(0)
+    for number in range(2 * left + 1):
+        table.small[b"%d" % number] = table.graves[b"%d" % number] = b""
+    table.measure(), table.measure_graves()
+    for number in range(left + 1):
+        del table.small[b"%d" % number], table.graves[b"%d" % number]
+        assert table.shrink() <= 0
+        assert table.shrink_graves() <= 0

@@ -37,14 +37,24 @@ class AsyncLink:
         self._connector: asyncio.Task[None] | None = None
         self._prober: asyncio.TimerHandle | None = None
         self._backing_off: KvCacheError | None = None
-        self._waiting_room: list[tuple[Request, Waiter]] = []
+        self._waiting_room: dict[Waiter, Request] = {}
 
     def _post_waiting(self, request: Request, waiter: Waiter) -> None:
         if self._backing_off is not None:
             waiter.set_result(self._backing_off)
         else:
-            self._waiting_room.append((request, waiter))
+            self._waiting_room[waiter] = request
+            self._loop.call_later(self._brain.attempt, self._stop_waiting, waiter)
             self.open()
+
+    def _stop_waiting(self, waiter: Waiter) -> None:
+        """An attempt is over and there is still no connection: the call goes elsewhere, connecting goes on."""
+        if self._waiting_room.pop(waiter, None) is None or waiter.done():
+            return
+        error = ConnectFailed(f"{self.address}: no connection in time", node=self.node)
+        if self.node not in self._brain.down:
+            self._brain.health.failed(self.node, error)
+        waiter.set_result(error)
 
     def open(self) -> None:
         """Connect, unless that is under way already; keeps trying until it succeeds or the link is closed."""
@@ -79,14 +89,14 @@ class AsyncLink:
         connection.in_use = True
         self.post = connection.post
         self._brain.health.answered(self.node)
-        waiting, self._waiting_room = self._waiting_room, []
-        for request, waiter in waiting:
+        waiting, self._waiting_room = self._waiting_room, {}
+        for waiter, request in waiting.items():
             if not waiter.done():
                 connection.post(request, waiter)
 
     def _settle_waiting_room(self, error: KvCacheError) -> None:
-        waiting, self._waiting_room = self._waiting_room, []
-        for _, waiter in waiting:
+        waiting, self._waiting_room = self._waiting_room, {}
+        for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(error)
 

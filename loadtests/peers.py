@@ -38,6 +38,9 @@ __all__ = [
 KVCACHE_TIMEOUT: Final = 1.0
 """Seconds, as emcache's default; a shared machine may stall for longer than our own default of 0.25 s."""
 
+_PATIENCE: Final = 10.0
+"""Seconds that emcache waits for an operation. With its default of 1 s, 500 tasks on 50 connections run into it here."""
+
 _REDIS_POOL: Final = 100
 _MEMCACHED_POOL: Final = 50
 
@@ -94,6 +97,7 @@ async def _async_emcache(address: str, tasks: int, *, batching: bool = False) ->
         [emcache.MemcachedHostAddress(host, port)],
         max_connections=_memcached_pool(tasks),
         autobatching=batching,
+        timeout=_PATIENCE,
     )
     return AsyncCache(client.get, client.set, client.close, lambda item: item and item.value)
 

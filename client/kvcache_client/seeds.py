@@ -7,11 +7,11 @@ even after every node has moved.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.errors import ConnectFailed, InvalidOption, KvCacheError, Unavailable, WrongCluster
 
-__all__ = ["DEFAULT_PORT", "parse_seeds"]
+__all__ = ["DEFAULT_PORT", "no_seed_answered", "parse_seeds"]
 
 DEFAULT_PORT = 7700
 
@@ -38,6 +38,15 @@ def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
     if not parts:
         raise InvalidOption(f"seeds {seeds!r:.120}: at least one host:port is needed")
     return tuple(dict.fromkeys(_address(part) for part in parts)), cluster
+
+
+def no_seed_answered(errors: Mapping[str, KvCacheError]) -> KvCacheError:
+    """Return the error of a client that found no way in: each seed and why; a wrong cluster name is that and nothing else."""
+    for error in errors.values():
+        if isinstance(error, WrongCluster):
+            return error
+    reasons = (str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}" for seed, error in errors.items())
+    return Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")
 
 
 def _address(part: object) -> str:

@@ -58,15 +58,28 @@ def take_turns(
     finished: Callable[[str], None],
     *,
     warm_up: bool = True,
+    broke: Callable[[str, Exception], None],
 ) -> dict[str, list[float]]:
-    """Measure each contestant once a round, in an order that rotates by one; ``finished`` hears of each turn."""
+    """Measure each contestant once a round, in an order that rotates by one; ``finished`` hears of each turn.
+
+    One that raises is out, with all its samples; ``broke`` hears why, and the others go on.
+    """
     samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for number in range(rounds):
         first = number % len(contestants)
         for contestant in (*contestants[first:], *contestants[:first]):
-            if warm_up:
-                contestant.run(warm_up_seconds(seconds))
-            gc.collect()
-            samples[contestant.name].append(contestant.run(seconds))
+            if contestant.name in samples:
+                try:
+                    samples[contestant.name].append(_turn(contestant, seconds, warm_up))
+                except Exception as error:
+                    del samples[contestant.name]
+                    broke(contestant.name, error)
             finished(contestant.name)
     return samples
+
+
+def _turn(contestant: Contestant, seconds: float, warm_up: bool) -> float:
+    if warm_up:
+        contestant.run(warm_up_seconds(seconds))
+    gc.collect()
+    return contestant.run(seconds)

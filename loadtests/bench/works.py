@@ -142,7 +142,7 @@ def measure(
     finished: Callable[[str], None],
     skipped: Callable[[str, CannotRun], None],
 ) -> Outcome:
-    """Run one work; a contestant that cannot take part is reported to ``skipped`` and left out."""
+    """Run one work; a contestant that cannot take part or breaks is reported to ``skipped`` and left out."""
     with contextlib.ExitStack() as stack:
         contestants = list(_opened(work, arena, stack, skipped))
         if not contestants:
@@ -150,7 +150,15 @@ def measure(
         if work.once:
             rounds = 1
         with arena.one_caller() if work.one_caller else contextlib.nullcontext():
-            return Outcome(work.name, take_turns(contestants, rounds, seconds, finished, warm_up=not work.once))
+            samples = take_turns(
+                contestants,
+                rounds,
+                seconds,
+                finished,
+                warm_up=not work.once,
+                broke=lambda name, error: skipped(name, CannotRun(f"{work.name} broke it: {error!r}")),
+            )
+        return Outcome(work.name, samples)
 
 
 def _opened(

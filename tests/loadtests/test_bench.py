@@ -29,6 +29,28 @@ from loadtests.peers import ASYNC_CLIENTS, BLOCKING_CLIENTS, AsyncCache, Blockin
 # --- turns
 
 
+def _unbroken(name: str, error: Exception) -> None:
+    raise AssertionError(name) from error
+
+
+def test_a_contestant_that_breaks_is_out_and_the_others_go_on() -> None:
+    broken: list[tuple[str, str]] = []
+    turns = iter([1.0, 2.0, 3.0])
+
+    def fail_at_the_third(seconds: float) -> float:
+        figure = next(turns)
+        if figure == 3.0:
+            raise TimeoutError("too slow")
+        return figure
+
+    contestants = [Contestant("a", lambda seconds: seconds), Contestant("b", fail_at_the_third)]
+    samples = take_turns(
+        contestants, 3, 1.0, lambda name: None, broke=lambda name, error: broken.append((name, str(error)))
+    )
+    assert samples == {"a": [1.0, 1.0, 1.0]}
+    assert broken == [("b", "too slow")]
+
+
 def test_contestants_take_turns_within_each_round_and_a_different_one_begins() -> None:
     ran: list[tuple[str, float]] = []
     finished: list[str] = []
@@ -36,7 +58,7 @@ def test_contestants_take_turns_within_each_round_and_a_different_one_begins() -
     def contestant(name: str) -> Contestant:
         return Contestant(name, lambda seconds: ran.append((name, seconds)) or float(len(ran)))
 
-    samples = take_turns([contestant(name) for name in "abc"], 3, 2.0, finished.append)
+    samples = take_turns([contestant(name) for name in "abc"], 3, 2.0, finished.append, broke=_unbroken)
     assert finished == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert {name: len(figures) for name, figures in samples.items()} == {"a": 3, "b": 3, "c": 3}
     # Each turn is preceded by a shorter one that is not counted.

@@ -19,7 +19,7 @@ from typing import Final, cast
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
-from kvcache_client.core.link import Greeting, Link, Waiter, hello, read_greeting
+from kvcache_client.core.link import Greeting, Link, Waiter, hello
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request
 
@@ -97,14 +97,8 @@ class AsyncConnection(asyncio.Protocol):
 
     async def introduce(self) -> Greeting:
         """Send HELLO and return what the node says of itself."""
-        outcome = await self.ask(hello(self._brain.config))
-        if isinstance(outcome, KvCacheError):
-            raise outcome
-        greeting = read_greeting(outcome)
-        if self.node and greeting.node != self.node:
-            raise ConnectFailed(f"{self.address} is node {greeting.node!r} now, not {self.node!r}", node=self.node)
-        self.link.node = self.node = greeting.node
-        self._brain.hlc.correct(greeting.now_ms)
+        greeting = self.link.meet(self._brain, self.address, await self.ask(hello(self._brain.config)))
+        self.node = greeting.node
         return greeting
 
     def ask(self, request: Request) -> asyncio.Future[Outcome]:

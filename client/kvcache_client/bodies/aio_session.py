@@ -23,7 +23,6 @@ from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import (
     ClientClosed,
-    ConnectFailed,
     KvCacheError,
     NoAnswer,
     TopologyError,
@@ -32,6 +31,7 @@ from kvcache_client.protocol.errors import (
     WrongEventLoop,
 )
 from kvcache_client.protocol.verbs import Verb
+from kvcache_client.seeds import no_seed_answered
 
 __all__ = ["AsyncSession"]
 
@@ -170,7 +170,7 @@ class AsyncSession:
             await link.close()
 
     async def _ask_seeds(self) -> Topology:
-        reasons = []
+        errors: dict[str, KvCacheError] = {}
         for seed in sorted(self.seeds, key=lambda seed: self._random()):
             try:
                 connection, _ = await connect(self.brain, seed)
@@ -178,14 +178,10 @@ class AsyncSession:
                     outcome = await connection.ask([0, Verb.TOPOLOGY])
                 finally:
                     connection.end(ConnectionError("asked all that was needed"))
-                if isinstance(outcome, KvCacheError):
-                    raise outcome
                 return inspecting.read_topology(outcome)
-            except WrongCluster:
-                raise
             except KvCacheError as error:
-                reasons.append(str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}")
-        raise Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")
+                errors[seed] = error
+        raise no_seed_answered(errors)
 
     def _heard_of_epoch(self, epoch: int) -> None:
         view = self.brain.view

@@ -15,7 +15,7 @@ from typing import Final
 from kvcache_client.bodies.socket_timeouts import WAITED_TOO_LONG, timeout_setter
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
-from kvcache_client.core.link import Link, hello, read_greeting
+from kvcache_client.core.link import Link, hello
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request
 
@@ -88,13 +88,8 @@ class Channel:
         if isinstance(outcome, ConnectionLost | NoAnswer):
             reason = str(outcome) if isinstance(outcome, ConnectionLost) else f"{self.address}: no connection in time"
             raise ConnectFailed(reason, node=self.node or None) from outcome
-        if isinstance(outcome, KvCacheError):
-            raise outcome
-        greeting = read_greeting(outcome)
-        if self.node and greeting.node != self.node:
-            raise ConnectFailed(f"{self.address} is node {greeting.node!r} now, not {self.node!r}", node=self.node)
-        self.link.node = self.node = greeting.node
-        self._brain.hlc.correct(greeting.now_ms)
+        greeting = self.link.meet(self._brain, self.address, outcome)
+        self.node = greeting.node
         self.link.on_epoch(greeting.epoch)
 
     def ask(self, request: Request, seconds: float) -> Outcome:

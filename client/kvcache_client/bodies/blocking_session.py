@@ -30,9 +30,9 @@ from kvcache_client.protocol.errors import (
     NoAnswer,
     TopologyError,
     Unavailable,
-    WrongCluster,
 )
 from kvcache_client.protocol.verbs import Request, Verb
+from kvcache_client.seeds import no_seed_answered
 
 __all__ = ["BlockingSession"]
 
@@ -209,7 +209,7 @@ class BlockingSession:
                 self._drain(node)
 
     def _ask_seeds(self) -> Topology:
-        reasons = []
+        errors: dict[str, KvCacheError] = {}
         for seed in sorted(self.seeds, key=lambda seed: self._random()):
             try:
                 channel = connect(self.brain, seed)
@@ -217,14 +217,10 @@ class BlockingSession:
                     outcome = channel.ask([0, Verb.TOPOLOGY], self.brain.config.connect_timeout)
                 finally:
                     channel.close()
-                if isinstance(outcome, KvCacheError):
-                    raise outcome
                 return inspecting.read_topology(outcome)
-            except WrongCluster:
-                raise
             except KvCacheError as error:
-                reasons.append(str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}")
-        raise Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")
+                errors[seed] = error
+        raise no_seed_answered(errors)
 
     def _heard_of_epoch(self, epoch: int) -> None:
         view = self.brain.view

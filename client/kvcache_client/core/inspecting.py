@@ -19,13 +19,15 @@ from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
 from kvcache_client.protocol.record import NEVER, expiry_of, is_tombstone, version_of
-from kvcache_client.protocol.verbs import Message, Status, Verb
+from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = ["explain", "newest_topology", "node_statistics", "read_topology", "topology"]
 
 
-def read_topology(reply: Message) -> Topology:
-    """Return the document in a reply to TOPOLOGY. Raises the error that it carries, or ``TopologyError``."""
+def read_topology(reply: Outcome) -> Topology:
+    """Return the document in a reply to TOPOLOGY. Raises the error that it is or carries, or ``TopologyError``."""
+    if isinstance(reply, KvCacheError):
+        raise reply
     error = error_of(reply)
     if error is not None:
         raise error

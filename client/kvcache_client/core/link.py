@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
-from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.brain import Brain, ClientConfig
 from kvcache_client.core.effects import Outcome
-from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, VersionMismatch, error_from_wire
+from kvcache_client.protocol.errors import ConnectFailed, KvCacheError, MalformedFrame, VersionMismatch, error_from_wire
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader
 from kvcache_client.protocol.record import HEADER_BYTES
 from kvcache_client.protocol.verbs import PROTOCOL_VERSION, PUSH_ID, VERBS, Message, Push, Request, Status, Verb
@@ -174,6 +174,17 @@ class Link:
             self.on_epoch(message[2])
         else:
             self.late += 1
+
+    def meet(self, brain: Brain, address: str, outcome: Outcome) -> Greeting:
+        """Learn from the reply to HELLO who is there and what time it is. Raises what went wrong."""
+        if isinstance(outcome, KvCacheError):
+            raise outcome
+        greeting = read_greeting(outcome)
+        if self.node and greeting.node != self.node:
+            raise ConnectFailed(f"{address} is node {greeting.node!r} now, not {self.node!r}", node=self.node)
+        self.node = greeting.node
+        brain.hlc.correct(greeting.now_ms)
+        return greeting
 
     @property
     def newest(self) -> int:

@@ -24,9 +24,9 @@ from mmh3 import mmh3_x64_128_utupledigest
 
 from kvcache.service.checks import bad_key, check_expiry, check_int64, check_record, check_version, integer_in, shown
 from kvcache.service.ownership import Ownership
-from kvcache.store.eviction import MAX_USES
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
+from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.placement.partitions import PARTITION_SHIFT, PARTITIONS, partition_of
 from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
 from kvcache_client.protocol.errors import (
@@ -181,11 +181,10 @@ class Service:
         if record is None or record[8:14] <= store.now6:
             store.misses += 1
             return number, _MISS
-        policy = store.policy
-        uses = policy.uses
-        place = hash(key) & policy.mask
-        if uses[place] < MAX_USES:
-            uses[place] += 1
+        uses = store.policy.uses
+        digest = hash(key)
+        if uses.slots[digest & uses.mask] - (digest >> TAG_SHIFT & TAG_MASK) != MAX_USES:
+            uses.hit(key)
         store.hits += 1
         return number, _OK, record
 

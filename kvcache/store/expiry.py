@@ -186,14 +186,14 @@ class Wheel:
         for level in (self._near, self._middle, self._far):
             for place, bucket in level.items():
                 for key, partition in bucket.items():
-                    yield key, partition, self._may_stand_in(level, place, key, partition)
+                    yield key, partition, self._may_stand(key, partition, level, place)
 
-    def _may_stand_in(self, level: _Level, place: int, key: bytes, partition: int) -> bool:
+    def _may_stand(self, key: bytes, partition: int, level: _Level, place: int) -> bool:
         try:
-            expiry_ms = self._expiry_of(key, partition)
-        except LookupError:  # nothing of that key is kept there, so it has no time
+            places = self._places(partition, self._expiry_of(key, partition))
+        except LookupError:
             return False
-        return any(level is there and place == at for there, at in self._places(partition, expiry_ms))
+        return any(level is there and place == at for there, at in places)
 
     def cost(self) -> int:
         """Recount the bytes of all buckets; for ``audit``."""

@@ -75,6 +75,7 @@ class Graves:
             table = self._tables[number]
             self._unlink(table, key, table.graves[key])
         self.forgotten += len(due)
+        self.hold_budget()  # keys that were dealt out to narrower buckets may take more there
         return len(due)
 
     def clear(self, table: Table) -> None:

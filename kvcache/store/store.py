@@ -29,6 +29,7 @@ __all__ = ["Store"]
 
 _REPLACED, _CREATED, _SAME, _OLDER = Put.REPLACED, Put.CREATED, Put.SAME, Put.OLDER
 _SLOT_BYTES: Final = 8
+_PAY_BYTES: Final = 16 * 1024
 
 
 class Store:
@@ -210,6 +211,8 @@ class Store:
             if older is not None:
                 self.graves.supersede(table, key)
             self.graves.keep(partition, key, grave)
+            if self.used_bytes > self.budget_bytes:
+                self._make_room(entry_cost(key, grave))
         return _CREATED if value is None else _REPLACED
 
     def _visible(self, record: bytes | None) -> bytes | None:
@@ -226,14 +229,18 @@ class Store:
             self.graves.keep(partition, key, grave)
 
     def _fit(self, partition: int, key: bytes, cost: int) -> None:
-        # Each put pays for twice what it brought, so an exceeded budget is soon held again, and no put takes long.
         if cost > self.budget_bytes:  # no reason to throw out everything else first
             self.live.take(self.tables[partition], key)
             self._evictions += 1
-            return
+        else:
+            self._make_room(cost)
+
+    def _make_room(self, cost: int) -> None:
+        # Each put pays for twice what it brought and some more, for structures that have grown: an exceeded budget is soon
+        # held again, and no put takes long.
         ledger = self._ledger
         budget = self.budget_bytes - self.graves.ledger.used
-        enough = max(budget, ledger.used - 2 * cost)
+        enough = max(budget, ledger.used - 2 * cost - _PAY_BYTES)
         while ledger.used > enough and self._evict():
             pass
         if ledger.used > budget:

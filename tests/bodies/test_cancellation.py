@@ -56,7 +56,7 @@ async def test_cancelled_calls_never_hand_their_answer_to_another(filled: Any, d
                 assert outcome is None or isinstance(outcome, asyncio.CancelledError), repr(outcome)
         filled.delay = lambda: 0.0
         assert sum(outcomes.values()) == CALLS
-        assert min(outcomes.values()) > CALLS / 100, outcomes
+        assert min(outcomes.values()) > 0, outcomes
         links = cache._session._links.values()
         await until(lambda: all(link.statistics()["waiting"] == 0 for link in links))
     assert cache.brain.counters.late_replies > 0

@@ -6,6 +6,7 @@ import pytest
 from memory_network import cluster_of, placed
 
 from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.health import Down
 from kvcache_client.core.routing import View
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.topology import Member, Topology
@@ -107,3 +108,15 @@ def test_a_write_needs_as_many_copies_as_asked_for_but_not_more_than_there_are_o
 def test_options_that_make_no_sense_are_refused_by_name(option: str, value: float) -> None:
     with pytest.raises(InvalidOption, match=f"{option}="):
         ClientConfig(**{option: value})  # type: ignore[arg-type]
+
+
+def test_a_brain_that_starts_over_stamps_as_another_writer_and_never_backwards() -> None:
+    draws = iter([0.1, 0.9])
+    mind = Brain(ClientConfig(), Surroundings(lambda: 0.0, lambda: 1000, lambda: next(draws)))
+    before = mind.hlc.stamp()
+    mind.down["n1"] = Down(ConnectFailed("gone"), 0.0, 1, 0.0)
+    mind.start_over()
+    after = mind.hlc.stamp()
+    assert after > before
+    assert after & 0xFFF != before & 0xFFF
+    assert mind.down == {}

@@ -85,7 +85,9 @@ def test_records_that_leave_early_do_not_leave_the_queue_long(queue: Fifo, ledge
     assert len(drain(queue)) == 100
 
 
-steps = st.lists(st.tuples(st.sampled_from(["push", "pop", "spare"]), st.integers(0, 3), st.integers(1, 1500)), max_size=25)
+steps = st.lists(
+    st.tuples(st.sampled_from(["push", "pop", "spare"]), st.integers(0, 3), st.integers(1, 1500)), max_size=25
+)
 
 
 @settings(max_examples=40, deadline=None)

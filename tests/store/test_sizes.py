@@ -27,7 +27,7 @@ def test_an_entry_costs_its_key_and_its_record(key: int, record: int) -> None:
 
 
 def test_a_dict_costs_its_size_and_what_the_collector_adds() -> None:
-    table = {number: None for number in range(1000)}
+    table = dict.fromkeys(range(1000))
     assert sys.getsizeof(table) <= dict_cost(table) == table.__sizeof__() + DICT_BYTES
 
 

@@ -125,7 +125,9 @@ def test_a_delete_whose_tombstone_is_over_leaves_nothing(store: Store) -> None:
     assert list(store.records(0)) == []
 
 
-@pytest.mark.parametrize(("before", "after"), [(NEVER, LONG), (LONG, NEVER), (LONG, LONG + 1), (LONG, LONG + 20_000_000)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(NEVER, LONG), (LONG, NEVER), (LONG, LONG + 1), (LONG, LONG + 20_000_000)]
+)
 def test_an_overwrite_takes_its_own_time_to_live(store: Store, before: int, after: int) -> None:
     put(store, value(1, expiry_ms=before), value(2, expiry_ms=after))
     store.check()

@@ -33,7 +33,7 @@ def random_sizes() -> Writes:
 
 
 def growing_overwrites() -> Writes:
-    for version in range(1, 40):
+    for version in range(1, 60):
         for number in range(200):
             yield b"%d" % number, value(version, version * 200)
 

@@ -37,7 +37,7 @@ def test_a_partition_number_fits_into_two_bytes(partitions: int) -> None:
 def test_a_figure_out_of_range_is_refused_with_the_figure_and_the_limit(
     arguments: dict[str, int], words: list[str]
 ) -> None:
-    with pytest.raises(ValueError, match="must be|the least is") as caught:
+    with pytest.raises(ValueError, match=r"must be|the least is") as caught:
         StoreConfig(**arguments)
     assert [word for word in words if word not in str(caught.value)] == []
 

@@ -61,7 +61,12 @@ BORDERS = [
     edge + offset
     for edge in (START, START + 256, START + 512, START + 65_536, START + 131_072, START + (1 << 24), START + (3 << 24))
     for offset in (-1, 0, 1)
-] + [((START >> bits) + buckets << bits) + offset for bits in (8, 16, 24) for buckets in (1, 2, 3) for offset in (-1, 0, 1)]
+] + [
+    ((START >> bits) + buckets << bits) + offset
+    for bits in (8, 16, 24)
+    for buckets in (1, 2, 3)
+    for offset in (-1, 0, 1)
+]
 
 
 @pytest.mark.parametrize("expiry_ms", BORDERS)

@@ -61,6 +61,10 @@ return 'done'
 """The compare-and-set. Keys: document, channel. Arguments: expected epoch, cluster id, new epoch, JSON."""
 
 
+_draw: Final = random.SystemRandom().random
+"""Not the ``random`` module's shared generator: a program that seeds it must see no trace of us."""
+
+
 class Registry:
     """The cluster's document in Redis or Valkey.
 
@@ -77,7 +81,7 @@ class Registry:
         cluster: str,
         *,
         timeout: float = 1.0,
-        jitter: Callable[[], float] = random.SystemRandom().random,
+        jitter: Callable[[], float] = _draw,
     ) -> None:
         self.cluster = _checked(parse_name, "cluster", cluster)
         self.key = f"kvcache:{cluster}:topology"

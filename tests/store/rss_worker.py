@@ -77,8 +77,8 @@ def overwritten(kind: str, budget: int, times: float) -> dict[str, float]:
                 return_free_pages()
             store.resize(advice.budget_bytes)
             store.advance(NOW)
-    store.check()
     last = resident()
+    store.check()
     return {"peak": (peak - base) / budget, "last": (last - base) / budget, "used": store.used_bytes / budget}
 
 

@@ -39,7 +39,8 @@ def test_most_keys_within_the_capacity_are_remembered(slots: int) -> None:
 def test_a_key_is_forgotten_when_more_than_the_capacity_came_after_it(slots: int) -> None:
     old, new = keys(slots // 8, b"old"), keys(slots // 2, b"new")
     ghost = filled(slots, old + new)
-    assert found(ghost, old, slots // 4) == 0
+    # An old key may look like a new one, one in 32000 does; hashes differ from process to process.
+    assert found(ghost, old, slots // 4) * len(old) <= 3
     assert found(ghost, new[-slots // 8 :], slots // 4) > 0.8
 
 

@@ -71,7 +71,7 @@ class S3Fifo:
         home, queue = (table.main, self._main) if key in table.main else (table.small, self._small)
         record = home.pop(key)
         queue.spare(table.number)
-        self.uses.clear(key)
+        self.uses.take(key)
         return record
 
     def renew(self, table: Table, key: bytes, record: bytes) -> None:
@@ -105,10 +105,7 @@ class S3Fifo:
         table = self._tables[self._small.pop()]
         key = next(iter(table.small))
         record = table.small.pop(key)
-        used = self.uses.of(key)
-        if used:
-            self.uses.clear(key)
-        if used >= _PROMOTE_USES and not at_any_rate:
+        if self.uses.take(key) >= _PROMOTE_USES and not at_any_rate:
             self._enter_main(table, key, record)
             return None
         if self._ghost is None:
@@ -120,8 +117,7 @@ class S3Fifo:
         table = self._tables[self._main.pop()]
         key = next(iter(table.main))
         record = table.main.pop(key)
-        if self.uses.of(key) and not at_any_rate:
-            self.uses.lower(key)
+        if self.uses.spend(key) and not at_any_rate:
             self._enter_main(table, key, record)
             return None
         return table, key, record

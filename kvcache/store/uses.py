@@ -56,15 +56,26 @@ class UseCounts:
         """Return how many uses of ``key`` are counted."""
         return self[hash(key)]
 
-    def lower(self, key: bytes) -> None:
-        """Take one off the uses of ``key``, which must have some."""
-        self.slots[self._place(hash(key))] -= 1
+    def take(self, key: bytes) -> int:
+        """Return how many uses of ``key`` are counted, and forget them."""
+        digest, slots = hash(key), self.slots
+        place, tag = digest & self.mask, digest >> TAG_SHIFT & TAG_MASK
+        slot = slots[place]
+        if slot & TAG_MASK != tag:
+            place ^= 1
+            slot = slots[place]
+            if slot & TAG_MASK != tag:
+                return 0
+        slots[place] = 0
+        return slot & MAX_USES
 
-    def clear(self, key: bytes) -> None:
-        """Forget the uses of ``key``."""
+    def spend(self, key: bytes) -> bool:
+        """Take one off the uses of ``key``; return whether there was one."""
         digest = hash(key)
-        if self[digest]:
-            self.slots[self._place(digest)] = 0
+        uses = self[digest]
+        if uses:
+            self.slots[self._place(digest)] -= 1
+        return uses > 0
 
     def __getitem__(self, digest: int) -> int:
         """Return how many uses are counted of the key with this hash."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -220,7 +221,7 @@ async def test_a_change_of_the_cluster_is_heard_without_asking(
     open_client: Callable[..., Any], start_node: Callable[..., Any], coordinator: str
 ) -> None:
     options = {"coordinator": coordinator, "replication_factor": 2}
-    name = f"grows-{id(options)}"
+    name = f"grows-{uuid.uuid4().hex}"  # one coordinator serves the whole run
     first = start_node(cluster=name, id="first", **options)
     cache = open_client(first.address)
     await cache.set("k", 1)

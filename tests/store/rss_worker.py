@@ -57,16 +57,18 @@ def writes(size: Callable[[float], int], total: int) -> Iterator[tuple[int, byte
 def overwritten(kind: str, budget: int, times: float) -> dict[str, float]:
     """Resident memory over the empty process, in budgets, after writing ``times`` budgets; some keys are read again."""
     dice = random.Random(11)
-    store = Store(StoreConfig(budget), NOW)
+    # As many partitions as make each as full as one of 16384 is with 256 MiB.
+    partitions = budget >> 14
+    store = Store(StoreConfig(budget, partitions=partitions), NOW)
     base = resident()
     governor = MemoryGovernor(budget, base, MIN_BUDGET_BYTES)
     peak, observe_at, written = 0, 0, 0
     for number, payload in writes(sizes(kind), int(times * budget)):
         key = b"%016d" % number
         expiry = NEVER if number & 1 else NOW + dice.randint(10**7, 2 * 10**7)
-        store.put(hash(key) & 16383, key, make_record(number, expiry, 1, payload))
+        store.put(hash(key) % partitions, key, make_record(number, expiry, 1, payload))
         other = b"%016d" % (number - number % 50 if number & 2 else int(number * dice.random()))
-        store.get(hash(other) & 16383, other)
+        store.get(hash(other) % partitions, other)
         written += len(key) + len(payload)
         if written >= observe_at:
             observe_at = written + budget // OBSERVE_EVERY

@@ -10,10 +10,8 @@ same for every contestant:
   turns. A miss or an error ends the work without a figure.
 - Asyncio contestants run on the same event loop (uvloop; ``--loop asyncio`` to compare), as tasks that each await one call
   after another. What each client is given beyond its defaults is in ``loadtests.peers``.
-- With two or more cores every server runs on the second (all three nodes of a cluster and its Valkey together) and the load
-  on the first. A single caller and its server take strict turns, so the works with one caller put it on the servers' core:
-  on two cores of a virtual machine its figure is mostly the time that the other core takes to wake up, which is the same
-  for everyone and hides the clients (``--apart`` measures that instead).
+- The system decides which core runs what, as it does for users. ``--apart`` puts the load on the first core and every server
+  on the second: on a virtual machine that measures, above all with one caller, how long the other core takes to wake up.
 - Servers are on loopback, without persistence, one thread each.
 - A server's own capacity is measured with bytes built in advance, one generator for all, and counted per second of the
   server's time on its core (schedstat): if the generator or a neighbour holds a server up, that is not held against it.

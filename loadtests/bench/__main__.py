@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default 5)")
     commands.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default 1)")
     commands.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop", help="event loop of the clients")
-    commands.add_argument("--apart", action="store_true", help="a single caller gets a core of its own, too")
+    commands.add_argument("--apart", action="store_true", help="load and servers on different cores")
     commands.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     return commands
 

@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
 from loadtests import CannotRun
 from loadtests.local_cluster import ClusterOptions, LocalCluster
 from loadtests.peers import BLOCKING_CLIENTS, start_peer
-from loadtests.server_process import ServerProcess, on_core
+from loadtests.server_process import ServerProcess
 
 __all__ = ["CLUSTER", "KEYS", "VALUES", "Arena"]
 
@@ -42,7 +42,7 @@ VALUES: Final = {key: key.ljust(_VALUE_BYTES, b".") for key in KEYS}
 class Arena:
     """A context manager that leaves no process behind. Servers come filled with ``VALUES``.
 
-    ``apart`` keeps load and servers on different cores also when there is only one caller.
+    ``apart`` puts the load on one core and all servers on another; otherwise the system decides.
     """
 
     def __init__(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None, *, apart: bool = False) -> None:
@@ -50,10 +50,9 @@ class Arena:
         self._stack = contextlib.ExitStack()
         self._servers: dict[str, tuple[ServerProcess, str]] = {}
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        pinned = len(cores) > 1
+        pinned = apart and len(cores) > 1
         self._load_core = cores[0] if pinned else None
         self.server_core = cores[1] if pinned else None
-        self._apart = apart
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._runner)
@@ -68,12 +67,6 @@ class Arena:
     def run(self, job: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the arena's event loop."""
         return self._runner.run(job)
-
-    @contextlib.contextmanager
-    def one_caller(self) -> Iterator[None]:
-        """Inside, the load shares the servers' core, unless this arena keeps them apart."""
-        with on_core(None if self._apart else self.server_core):
-            yield
 
     def address(self, server: str) -> str:
         """Return the address of a server, which is started and filled at the first call. Raises ``CannotRun``."""

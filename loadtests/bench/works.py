@@ -40,7 +40,7 @@ class Section:
 class Work:
     """One row: who takes part and how each is opened.
 
-    ``once``: measured in one turn, without warm-up. ``one_caller``: caller and server take strict turns.
+    ``once``: measured in one turn, without warm-up.
     """
 
     name: str
@@ -49,7 +49,6 @@ class Work:
     contestants: tuple[str, ...]
     open: Opener
     once: bool = False
-    one_caller: bool = False
 
 
 SECTIONS: Final[Mapping[str, Section]] = {
@@ -74,7 +73,7 @@ def _async(verb: str, tasks: int, ours: str = OURS) -> Opener:
 def _async_work(verb: str, tasks: int) -> Work:
     title = f"{verb}, {tasks} task{'s' if tasks > 1 else ''}, one node"
     names = _GET if verb == "get" else _SET
-    return Work(f"async-{verb}-{tasks}", title, "async", names, _async(verb, tasks), one_caller=tasks == 1)
+    return Work(f"async-{verb}-{tasks}", title, "async", names, _async(verb, tasks))
 
 
 def _cluster_work(verb: str) -> Work:
@@ -88,7 +87,7 @@ def _blocking_work(verb: str, title: str) -> Work:
         return blocking_contestant(arena, stack, name, verb)
 
     name = f"blocking-{verb.replace('_', '-')}"
-    return Work(name, title, "blocking", tuple(BLOCKING_CLIENTS), opener, one_caller=True)
+    return Work(name, title, "blocking", tuple(BLOCKING_CLIENTS), opener)
 
 
 def _capacity(pipeline: int) -> Opener:
@@ -149,15 +148,14 @@ def measure(
             return Outcome(work.name, {})
         if work.once:
             rounds = 1
-        with arena.one_caller() if work.one_caller else contextlib.nullcontext():
-            samples = take_turns(
-                contestants,
-                rounds,
-                seconds,
-                finished,
-                warm_up=not work.once,
-                broke=lambda name, error: skipped(name, CannotRun(f"{work.name} broke it: {error!r}")),
-            )
+        samples = take_turns(
+            contestants,
+            rounds,
+            seconds,
+            finished,
+            warm_up=not work.once,
+            broke=lambda name, error: skipped(name, CannotRun(f"{work.name} broke it: {error!r}")),
+        )
         return Outcome(work.name, samples)
 
 

@@ -3,8 +3,8 @@
 Here lives the socket side of a ``Link``: one write per loop turn, sweeping for silence. Never here: connecting again
 (``aio_link``), which node is asked, or what a reply means.
 
-What tasks ask for in one turn of the event loop leaves together (auto-pipelining): ``post`` only packs and schedules one
-flush; when many ask, every sixteenth request sends what is packed so far. Deadlines are swept per connection: a tick every
+What tasks ask for in one turn of the event loop leaves in one write (auto-pipelining): ``post`` only packs and schedules one
+flush. Deadlines are swept per connection: a tick every
 eighth of an attempt remembers the newest request id, and what is still unanswered eight ticks later is given up; so a call
 costs no timer.
 """
@@ -27,10 +27,6 @@ __all__ = ["AsyncConnection", "connect"]
 
 _TICKS: Final = 8
 """Ticks in an attempt: a request is given up between one attempt and an eighth more after it was sent."""
-
-_EAGER: Final = 16
-"""Requests that leave without waiting for the end of the turn: the node works on them while the loop still packs the next
-ones. Without it client and node take turns, each idle while the other is busy."""
 
 
 async def connect(
@@ -91,7 +87,6 @@ class AsyncConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ended: BaseException | None = None
         self._flushing = False
-        self._unsent = 0
         self._marks: deque[int] = deque()
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -113,20 +108,12 @@ class AsyncConnection(asyncio.Protocol):
             waiter.set_result(self._lost())
             return
         self.link.enqueue(request, waiter)
-        self._unsent += 1
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif self._unsent >= _EAGER:
-            self._write()
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._unsent:
-            self._write()
-
-    def _write(self) -> None:
-        self._unsent = 0
         if self._transport is not None:
             self._transport.write(self.link.output())
             if self._ticker is None:

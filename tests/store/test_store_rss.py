@@ -1,0 +1,63 @@
+"""What the operating system says that a store takes: each case fills one in a process of its own.
+
+They run with ``PYTHONMALLOC=malloc``, in which memory that one size gave up serves another. Python's own allocator keeps each
+of its pages for one size of object: it holds steady sizes as well, but a store whose values grow or shrink tenfold has to
+give up most of its budget there before the process is small enough.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell the resident memory"),
+]
+
+WORKER = Path(__file__).with_name("rss_worker.py")
+BUDGET = 16 << 20
+
+
+def measure(*arguments: str, allocator: str = "malloc") -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, str(WORKER), *arguments],
+        env={**os.environ, "PYTHONMALLOC": allocator},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def test_a_record_takes_at_most_200_bytes_beyond_key_and_value_and_the_ledger_knows() -> None:
+    figures = measure("million", allocator="pymalloc")
+    assert figures["overhead"] <= 200
+    assert figures["ledger"] == pytest.approx(figures["overhead"], abs=15)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "times", "least_used"),
+    [("fixed", 1.6, 0.7), ("random", 4, 0.9), ("growing", 2, 0.4), ("shrinking", 1.6, 0.5)],
+)
+def test_a_process_stays_within_a_tenth_of_its_budget_and_uses_most_of_it(
+    sizes: str, times: float, least_used: float
+) -> None:
+    figures = measure(sizes, str(BUDGET), str(times))
+    assert figures["peak"] <= 1.1
+    assert figures["last"] <= 1.1
+    assert figures["used"] >= least_used
+
+
+def test_values_of_mixed_sizes_stay_within_the_bound_in_pythons_own_allocator_too() -> None:
+    figures = measure("random", str(BUDGET), "4", allocator="pymalloc")
+    assert figures["peak"] <= 1.1
+    assert figures["used"] >= 0.9

@@ -11,15 +11,15 @@ counts, it moves nothing. The ghost is twice as long as the main queue, which me
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 from kvcache.store.fifo import Fifo
 from kvcache.store.ghost import Ghost
 from kvcache.store.sizes import Ledger
 from kvcache.store.table import Table
-from kvcache.store.uses import MAX_USES, UseCounts
+from kvcache.store.uses import UseCounts
 
-__all__ = ["MAX_USES", "S3Fifo"]
+__all__ = ["S3Fifo"]
 
 _PROMOTE_USES: Final = 2
 _SMALL_SHARE: Final = 10
@@ -32,13 +32,7 @@ _TRIES: Final = 128
 
 
 class S3Fifo:
-    """The eviction order of all live records in ``tables``.
-
-    A read counts its hit by ``uses.hit(key)``, or inline by raising ``uses[hash(key) & mask]`` up to ``MAX_USES``.
-    """
-
-    mask: ClassVar = -1
-    """The part of a hash that ``uses`` is indexed by: all of it."""
+    """The eviction order of all live records in ``tables``. Reads tell ``uses`` of their hits."""
 
     __slots__ = ("_ghost", "_ledger", "_main", "_small", "_tables", "uses")
 

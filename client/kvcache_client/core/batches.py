@@ -53,13 +53,11 @@ def read_many(
     began = brain.clock()
     found: dict[Key, T] = {}
     missing: list[Key] = []
-    careful: list[Key] = []
+    careful: list[Key] = list(names) if brain.down else []
     frames = [] if brain.down else _read_frames(view, names)
     outcomes = (
         (yield [(node, [0, Verb.GET_MANY, *(names[key] for key in part)]) for node, part in frames]) if frames else []
     )
-    if brain.down and not frames:
-        careful = list(names)
     failed: dict[Key, KvCacheError] = {}
     for (_, part), outcome in zip(frames, outcomes, strict=True):
         fields = _fields(outcome, len(part))
@@ -108,9 +106,8 @@ def _fields(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
 
 def _read_frames(view: View, names: Mapping[Key, bytes]) -> list[tuple[str, list[Key]]]:
     by_node: dict[str, list[Key]] = {}
-    owners, partition = view.owners, view.partition
     for key, name in names.items():
-        by_node.setdefault(owners[partition(name)][0], []).append(key)
+        by_node.setdefault(view.owners_of(name)[0], []).append(key)
     return [
         (node, keys[start : start + KEYS_PER_FRAME])
         for node, keys in by_node.items()
@@ -122,7 +119,8 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     """Put every record on all owners of its key; returns what became of each."""
     view = brain.view or brain.require_view()
     began = brain.clock()
-    frames = [] if brain.down else _write_frames(view, records)
+    owners = {name: view.owners_of(name) for name in records}  # each key is hashed once
+    frames = [] if brain.down else _write_frames(view.epoch, records, owners)
     outcomes = (yield [(node, request) for node, request, _ in frames]) if frames else []
     acked: dict[bytes, int] = dict.fromkeys(records, 0)
     existed: set[bytes] = set()
@@ -136,7 +134,7 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     results: dict[bytes, Written | KvCacheError] = {}
     careful: list[bytes] = []
     for name, count in acked.items():
-        if count == len(view.owners[view.partition(name)]):
+        if count == len(owners[name]):
             results[name] = Written(version_of(records[name]), name in existed)
         else:
             careful.append(name)
@@ -147,16 +145,18 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     return results
 
 
-def _write_frames(view: View, records: Mapping[bytes, bytes]) -> list[tuple[str, Request, list[bytes]]]:
+def _write_frames(
+    epoch: int, records: Mapping[bytes, bytes], owners: Mapping[bytes, tuple[str, ...]]
+) -> list[tuple[str, Request, list[bytes]]]:
     """Return (node, PUT_MANY request, its keys) for every frame of the batch."""
     frames: list[tuple[str, Request, list[bytes]]] = []
     open_frames: dict[str, tuple[Request, list[bytes]]] = {}
     sizes: dict[str, int] = {}
     for name, record in records.items():
-        for node in view.owners[view.partition(name)]:
+        for node in owners[name]:
             size = sizes.get(node, 0)
             if node not in open_frames or size >= _FRAME_BYTES or len(open_frames[node][1]) >= KEYS_PER_FRAME:
-                open_frames[node] = ([0, Verb.PUT_MANY, view.epoch], [])
+                open_frames[node] = ([0, Verb.PUT_MANY, epoch], [])
                 frames.append((node, *open_frames[node]))
                 size = 0
             request, part = open_frames[node]

@@ -18,7 +18,11 @@ connection that carried it must be closed (``closes_connection``). Never here: d
     |   |-- ConnectFailed            one node could not be reached at all
     |   |-- Unavailable              no node that could answer did; says each node and why
     |   |-- DeadlineExceeded (TimeoutError)  a read that was not answered in time
-    |   `-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
+    |   |-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
+    |   `-- AdminBusy                somebody else holds the lock; says who, since when, doing what
+    |-- StaleFence                   a newer holder of the lock was here already; nothing was changed
+    |-- LockLost                     the lease ran out, or the lock went to somebody else, while it was held
+    |-- SnapshotDamaged              a snapshot that is not whole, not ours or not of this format
     |-- InDoubt                      sent, but the outcome is not known: it may or may not have been applied
     |   |-- ConnectionLost           the connection broke after the request was sent
     |   `-- NoAnswer (TimeoutError)  the node did not answer within its time
@@ -32,6 +36,7 @@ from typing import Any, ClassVar, Final
 
 __all__ = [
     "ERRORS",
+    "AdminBusy",
     "BatchTooLarge",
     "ClientClosed",
     "ClockSkew",
@@ -50,6 +55,7 @@ __all__ = [
     "InvalidTtl",
     "KeyNotFound",
     "KvCacheError",
+    "LockLost",
     "MalformedFrame",
     "NoAnswer",
     "NodeFault",
@@ -60,7 +66,9 @@ __all__ = [
     "Overloaded",
     "ProtocolError",
     "ReplyFull",
+    "SnapshotDamaged",
     "StaleEpoch",
+    "StaleFence",
     "TopologyError",
     "Unavailable",
     "UndecodableValue",
@@ -328,8 +336,34 @@ class ControlPlaneUnavailable(NotApplied):
     code = 57
 
 
+class AdminBusy(NotApplied):
+    """Somebody else holds the lock; the message says who, since when and doing what. ``detail`` is its lease, ms left."""
+
+    code = 58
+    http_status = 409
+
+
 class ConnectFailed(NotApplied):
     """No connection to the node could be made."""
+
+
+class StaleFence(KvCacheError):
+    """The fence is lower than one that was seen before: the lock has gone to somebody else; ``detail`` is that fence."""
+
+    code = 59
+    http_status = 409
+
+
+class LockLost(KvCacheError):
+    """The lock is not held any more: its lease ran out before it was renewed, or somebody else has it."""
+
+    http_status = 409
+
+
+class SnapshotDamaged(KvCacheError):
+    """The snapshot is not whole, not of this format, or not a snapshot; the message names file and place."""
+
+    http_status = 409
 
 
 class InDoubt(KvCacheError):

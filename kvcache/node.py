@@ -116,7 +116,7 @@ class Node:
         options = self.options
         member = options.member(incarnation=self.incarnation)
         if self._registry is None:
-            return self._found().with_member(member)
+            return self._found().with_member(member).settled()
         return await self._registry.join(member, self._found)
 
     def _found(self) -> Topology:
@@ -130,7 +130,7 @@ class Node:
     async def _adopt(self, topology: Topology) -> None:
         """Answer and route by ``topology``, and tell every client that there is a newer one."""
         view = await asyncio.get_running_loop().run_in_executor(None, View, topology)
-        ownership = Ownership(self.options.id, topology, view.placement, self.service.ownership)
+        ownership = Ownership(self.options.id, topology, view.routes, self.service.ownership)
         if not self.service.adopt(ownership):
             return
         self.client.brain.adopt(view)
@@ -196,7 +196,7 @@ class Node:
     def statistics(self) -> dict[str, Any]:
         """Return the node's counters, in sections, fit for JSON."""
         ownership = self.service.ownership
-        owned = ownership.owners if ownership else ()
+        owned = ownership.routes.readers if ownership else ()
         me = self.options.id
         return {
             "node": {
@@ -213,7 +213,7 @@ class Node:
             "stream": {
                 **self._listener.counters.as_dict(),
                 "connections": self._listener.connections,
-                "hinted": self.service.hinted,
+                "hinted": self.service.hints.noted_count,
             },
             "topology": {
                 "epoch": self.service.epoch,

@@ -19,20 +19,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-
+from kvcache.cluster.changes import registered
+from kvcache.cluster.coordinator import Coordinator, Subscription, checked_cluster
 from kvcache.cluster.outage import Outage, delays
-from kvcache.option_values import parse_coordinator, parse_name
 from kvcache_client.placement.topology import Member, Topology
-from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, TopologyError
+from kvcache_client.protocol.errors import ControlPlaneUnavailable, StaleFence, TopologyError
 
 __all__ = ["Registry"]
 
@@ -51,6 +45,7 @@ if stored then
   if not valid or type(document) ~= 'table' or type(document.epoch) ~= 'number' then return 'damaged' end
   if document.epoch ~= tonumber(ARGV[1]) then return 'conflict' end
   if document.cluster_id ~= ARGV[2] then return 'foreign' end
+  if (document.fence or 0) > tonumber(ARGV[5]) then return 'fenced' end
 elseif ARGV[1] ~= '0' then
   return 'conflict'
 end
@@ -58,7 +53,22 @@ redis.call('SET', KEYS[1], ARGV[4])
 redis.call('PUBLISH', KEYS[2], ARGV[3])
 return 'done'
 """
-"""The compare-and-set. Keys: document, channel. Arguments: expected epoch, cluster id, new epoch, JSON."""
+"""The compare-and-set. Keys: document, channel. Arguments: expected epoch, cluster id, new epoch, JSON, fence."""
+
+_RESTORE: Final = """
+local stored = redis.call('GET', KEYS[1])
+if stored then
+  local valid, document = pcall(cjson.decode, stored)
+  if valid and type(document) == 'table' then
+    if document.cluster_id ~= ARGV[1] then return 'foreign' end
+    if type(document.epoch) == 'number' and document.epoch >= tonumber(ARGV[2]) then return 'newer' end
+  end
+end
+redis.call('SET', KEYS[1], ARGV[3])
+redis.call('PUBLISH', KEYS[2], ARGV[2])
+return 'done'
+"""
+"""Puts a document above whatever older one of its cluster is there. Keys: document, channel. Arguments: cluster id, epoch, JSON."""
 
 
 _draw: Final = random.SystemRandom().random
@@ -70,6 +80,7 @@ class Registry:
 
     ``url`` is ``redis://``, ``rediss://`` or ``unix://`` (``valkey://`` and ``valkeys://`` mean the first
     two). ``timeout`` bounds each exchange with the server, in seconds. ``jitter`` draws from [0, 1).
+    ``coordinator`` is the connection, which locks and heartbeats share; ``close`` closes it.
 
     Every method raises ``ControlPlaneUnavailable`` when the server does not answer, and ``TopologyError``
     when what it holds is no valid document of this cluster. Raises ``InvalidOption`` for a bad URL or name.
@@ -83,13 +94,11 @@ class Registry:
         timeout: float = 1.0,
         jitter: Callable[[], float] = _draw,
     ) -> None:
-        self.cluster = _checked(parse_name, "cluster", cluster)
+        self.cluster = checked_cluster(cluster)
+        self.coordinator = Coordinator(url, timeout=timeout)
         self.key = f"kvcache:{cluster}:topology"
         self.channel = f"kvcache:{cluster}:events"
-        self.timeout = timeout
         self._jitter = jitter
-        self._redis = _client(_checked(parse_coordinator, "coordinator", url), timeout)
-        self._server = _without_secrets(url)
 
     async def load(self) -> Topology | None:
         """Return the stored document, or None when there is none."""
@@ -99,9 +108,9 @@ class Registry:
         try:
             document = Topology.from_json(data)
         except TopologyError as error:
-            raise TopologyError(f"the document {self.key} at {self._server} is damaged: {error}") from error
+            raise TopologyError(f"the document {self.key} at {self.coordinator.server} is damaged: {error}") from error
         if document.cluster != self.cluster:
-            raise TopologyError(f"{self.key} at {self._server} is the document of {document.cluster!r}")
+            raise TopologyError(f"{self.key} at {self.coordinator.server} is the document of {document.cluster!r}")
         return document
 
     async def commit(self, document: Topology, expected_epoch: int) -> bool:
@@ -122,28 +131,52 @@ class Registry:
             document.cluster_id,
             document.epoch,
             document.to_json(),
+            document.fence,
         )
+        if outcome == b"fenced":
+            raise StaleFence(f"fence {document.fence} of topology: a later holder of the lock has changed {self.key}")
         if outcome in (b"damaged", b"foreign"):
-            raise TopologyError(f"{self.key} at {self._server} is {outcome.decode()}; it was left as it is")
+            raise TopologyError(f"{self.key} at {self.coordinator.server} is {outcome.decode()}; it was left as it is")
         return bool(outcome == b"done")
 
     async def register(self, member: Member, found: Callable[[], Topology]) -> Topology:
-        """Put ``member`` into the document, in place of the one with its id, and return the document.
+        """Have ``member`` in the document as a process that is alive now, and return the document.
 
-        The first member of all starts from ``found()``. A member that stands there already makes no new
-        epoch.
+        The first member of all starts from ``found()``. What is there already as it should be makes no new epoch.
         """
+        return await self._change(lambda stored: registered(stored or found(), member))
+
+    async def update(self, change: Callable[[Topology], Topology], known: Topology | None = None) -> Topology:
+        """Put ``change`` of the stored document in its place, and return what is stored then.
+
+        It is computed again when another writer was first. Raises ``ControlPlaneUnavailable`` if the document is gone, or
+        older than ``known``: a server that has lost it must be given it back first.
+        """
+
+        def checked(stored: Topology | None) -> Topology:
+            if stored is None or (known is not None and stored.epoch < known.epoch):
+                state = f"is at epoch {stored.epoch}" if stored else "is gone"
+                raise ControlPlaneUnavailable(f"the document {self.key} at {self.coordinator.server} {state}; not restored yet")
+            return change(stored)
+
+        return await self._change(checked)
+
+    async def _change(self, change: Callable[[Topology | None], Topology]) -> Topology:
         waits = delays(self._jitter)
         for _ in range(CONFLICTS_MAX):
             stored = await self.load()
-            base = stored or found()
-            if member in base.members and stored is not None:
-                return stored
-            document = base if member in base.members else base.with_member(member)
-            if await self.commit(document, stored.epoch if stored else 0):
+            document = change(stored)
+            if document is stored or await self.commit(document, stored.epoch if stored else 0):
                 return document
             await asyncio.sleep(min(0.1, next(waits)))
-        raise ControlPlaneUnavailable(f"{CONFLICTS_MAX} other changes of {self.key} came first; registration gave up")
+        raise ControlPlaneUnavailable(f"{CONFLICTS_MAX} other changes of {self.key} came first; this one gave up")
+
+    async def restore(self, document: Topology) -> bool:
+        """Give a server that has lost the document, or fallen back to an older one, ``document``; True if it was taken."""
+        outcome = await self._ask(
+            "EVAL", _RESTORE, 2, self.key, self.channel, document.cluster_id, document.epoch, document.to_json()
+        )
+        return bool(outcome == b"done")
 
     async def join(self, member: Member, found: Callable[[], Topology]) -> Topology:
         """Register, and go on trying for as long as coordination does not answer; logs when that begins."""
@@ -169,7 +202,7 @@ class Registry:
         oddity = ""
         while True:
             try:
-                async with self._subscription() as events:
+                async with self.coordinator.subscription(self.channel) as events:
                     while True:
                         document, complaint = await self._newer(latest)
                         outage.over()
@@ -185,7 +218,7 @@ class Registry:
 
     async def close(self) -> None:
         """Close the connections. Safe to call again."""
-        await self._redis.aclose()
+        await self.coordinator.close()
 
     async def _newer(self, latest: Topology | None) -> tuple[Topology | None, str]:
         """Return the stored document if it may follow ``latest``, and what is wrong if it may not."""
@@ -194,89 +227,29 @@ class Registry:
         except TopologyError as error:
             return None, str(error)
         if document is None:
-            return None, f"{self.key} at {self._server} is gone" if latest else ""
+            return None, f"{self.key} at {self.coordinator.server} is gone" if latest else ""
         if latest is None or (document.cluster_id == latest.cluster_id and document.epoch > latest.epoch):
             return document, ""
         if document == latest:
             return None, ""
-        return None, f"refused a foreign or older document in {self.key} at {self._server}: {document!r}"
+        return None, f"refused a foreign or older document in {self.key} at {self.coordinator.server}: {document!r}"
 
-    @asynccontextmanager
-    async def _subscription(self) -> AsyncIterator[Any]:
-        events = self._redis.pubsub()
-        try:
-            with self._translated():
-                await events.subscribe(self.channel)
-            yield events
-        finally:
-            with suppress(ControlPlaneUnavailable), self._translated():
-                await events.aclose()  # type: ignore[no-untyped-call]
-
-    async def _wake_up(self, events: Any, latest: Topology | None) -> None:
+    async def _wake_up(self, events: Subscription, latest: Topology | None) -> None:
         """Return when a newer epoch is announced, or when it is time to poll."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + POLL_SECONDS * (0.75 + self._jitter() / 2)
         while (left := deadline - loop.time()) > 0:
-            with self._translated():
-                message = await events.get_message(ignore_subscribe_messages=True, timeout=left)
-            if message and not (latest and message["data"] == b"%d" % latest.epoch):
+            announced = await events.next(left)
+            if announced is not None and not (latest and announced == b"%d" % latest.epoch):
                 return
 
     async def _ask(self, *command: str | bytes | int) -> Any:
-        with self._translated():
-            async with asyncio.timeout(2 * self.timeout):  # one to connect, one to answer
-                return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The one place where errors of redis and of the system become ours.
-
-        It also revives a cancellation that was swallowed inside: ``asyncio.wait_for``, on which redis-py builds, loses
-        one that comes in the moment of success (until Python 3.12), and who cancelled would wait for ever.
-        """
-        task = asyncio.current_task()
-        cancellations = task.cancelling() if task else 0
         try:
-            yield
-        except ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):
-                raise TopologyError(f"{self.key} at {self._server} is no document: {error}") from error
-            raise ControlPlaneUnavailable(f"coordination at {self._server} refused: {error}") from error
-        except (RedisError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise ControlPlaneUnavailable(f"coordination at {self._server} does not answer: {reason}") from error
-        finally:
-            if task and task.cancelling() > cancellations:
-                raise asyncio.CancelledError
+            return await self.coordinator.ask(*command)
+        except ControlPlaneUnavailable as error:
+            if error.detail == b"WRONGTYPE":
+                raise TopologyError(f"{self.key} at {self.coordinator.server} is no document: {error}") from error
+            raise
 
     def __repr__(self) -> str:
-        return f"<Registry {self.key} at {self._server} timeout={self.timeout}s>"
-
-
-def _client(url: str, timeout: float) -> redis.Redis:
-    """Return a client that neither retries nor waits on its own: both are decided here."""
-    try:
-        return redis.Redis.from_url(
-            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            client_name="kvcache",
-        )
-    except ValueError as error:
-        raise InvalidOption(f"coordinator: {error}") from error
-
-
-def _checked(parse: Callable[[object], str | None], option: str, raw: str) -> str:
-    try:
-        value = parse(raw)
-    except ValueError as error:
-        raise InvalidOption(f"{option}: {error}") from error
-    if not value:
-        raise InvalidOption(f"{option} is empty")
-    return value
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"<Registry {self.key} at {self.coordinator.server} timeout={self.coordinator.timeout}s>"

@@ -59,7 +59,7 @@ def describe_members(topology: Topology, statistics: dict[str, dict[str, Any] | 
                 "address": member.address,
                 "zone": member.zone,
                 "weight": member.weight,
-                "state": member.state,
+                "state": member.shown_state,
                 "reachable": isinstance(told, dict),
                 "error": f"{type(told).__name__}: {told}" if isinstance(told, KvCacheError) else None,
                 "epoch": told.get("topology", {}).get("epoch") if isinstance(told, dict) else None,

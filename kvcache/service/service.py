@@ -16,22 +16,23 @@ wire code. It never awaits, so each is atomic.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from mmh3 import mmh3_x64_128_utupledigest
 
-from kvcache.service.checks import bad_key, check_expiry, check_int64, check_record, check_version, integer_in, shown
+from kvcache.service.checks import bad_key, check_record, shown
+from kvcache.service.fences import Fences
+from kvcache.service.generations import NO_GENERATIONS, Generations, sweep
+from kvcache.service.hints import Hints
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
 from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.placement.partitions import PARTITION_SHIFT, PARTITIONS, partition_of
-from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
 from kvcache_client.protocol.errors import (
     ClockSkew,
-    CounterOverflow,
     InvalidRecord,
     KvCacheError,
     MalformedFrame,
@@ -39,21 +40,21 @@ from kvcache_client.protocol.errors import (
     NotReady,
     ReplyFull,
     StaleEpoch,
+    StaleFence,
     VersionMismatch,
     WrongCluster,
 )
 from kvcache_client.protocol.limits import KEY_BYTES, REPLY_BYTES
 from kvcache_client.protocol.record import (
+    FENCE_BYTES,
+    FLAGS,
     HEADER_BYTES,
     PayloadType,
-    expiry_of,
+    fence_of,
     is_tombstone,
-    make_record,
-    restamp,
     version_of,
-    with_expiry,
 )
-from kvcache_client.protocol.verbs import ABSENT, PRESENT, PROTOCOL_VERSION, Message, Status, Verb
+from kvcache_client.protocol.verbs import PROTOCOL_VERSION, VERBS, Message, Role, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, HybridClock, version_at
 
 __all__ = ["Handler", "Identity", "Reply", "Service"]
@@ -67,6 +68,12 @@ _MISS: Final = int(Status.MISS)
 _SUPERSEDED: Final = int(Status.SUPERSEDED)
 _MISMATCH: Final = int(Status.MISMATCH)
 _REPLY_FULL: Final = ReplyFull.code
+_FENCED: Final = int(PayloadType.FENCED)
+
+_HINT_BYTES: Final = 64 << 20
+"""Of records that a node holds for others; what is over that is made good by comparing whole partitions."""
+
+_HINT_MS: Final = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +94,39 @@ class Service:
         self.identity = identity
         self.store = store
         self.ownership: Ownership | None = None
-        self.hinted = 0
-        """Records held for owners that a client could not reach."""
-        self._clock = clock
+        self.hints = Hints(_HINT_BYTES, _HINT_MS)
+        self.fences = Fences()
+        self.generations = NO_GENERATIONS
+        self._unswept = PARTITIONS
+        """The first partition from which what the newest generations hide has not been removed yet."""
+        self.clock = clock
         self._statistics = statistics
         self._now_ms = 0
         self._horizon = b""
-        self._owned = bytes(PARTITIONS)
+        self.readable = bytearray(PARTITIONS)
+        self._incomplete = bytearray(PARTITIONS)
         self._seed = 0
-        self.handlers: dict[int, Handler] = {
-            Verb.HELLO: self._hello,
-            Verb.PING: self._ping,
-            Verb.TOPOLOGY: self._topology,
-            Verb.STATS: self._stats,
-            Verb.GET: self._get,
-            Verb.GET_MANY: self._get_many,
-            Verb.HEAD: self._head,
-            Verb.PEEK: self._peek,
-            Verb.PUT: self._put,
-            Verb.PUT_MANY: self._put_many,
-            Verb.HINT: self._hint,
-            Verb.SWAP: self._swap,
-            Verb.INCR: self._incr,
-            Verb.TOUCH: self._touch,
-        }
+        self._by_role: dict[int, dict[int, Handler]] = {role: {} for role in Role}
+        self.add(
+            {
+                Verb.HELLO: self._hello,
+                Verb.PING: self._ping,
+                Verb.TOPOLOGY: self._topology,
+                Verb.STATS: self._stats,
+                Verb.GET: self._get,
+                Verb.GET_MANY: self._get_many,
+                Verb.HEAD: self._head,
+                Verb.PEEK: self._peek,
+                Verb.PUT: self._put,
+                Verb.PUT_MANY: self._put_many,
+                Verb.HINT: self._hint,
+            }
+        )
         self.tick()
 
     def tick(self) -> bool:
         """Read the clock once for all that follows in this turn; expire some of what is due. Returns whether more is."""
-        now = self._clock.now_ms()
+        now = self.clock.now_ms()
         if now == self._now_ms:
             return False
         self._now_ms = now
@@ -127,9 +138,70 @@ class Service:
         if self.ownership is not None and ownership.epoch <= self.ownership.epoch:
             return False
         self.ownership = ownership
-        self._owned = ownership.owned
         self._seed = ownership.seed
+        self._show()
+        generations = Generations(ownership.topology.generations)
+        if generations.newer_than(self.generations):
+            self._unswept = 0
+            self.add({Verb.GET: self._get_swept})
+        self.generations = generations
         return True
+
+    def sweep(self, partitions: int) -> bool:
+        """Remove what generations hide from so many partitions more; returns whether some are left."""
+        end = min(self._unswept + partitions, PARTITIONS)
+        for partition in range(self._unswept, end):
+            sweep(self.store, self.generations, partition)
+        self._unswept = end
+        if end == PARTITIONS:
+            self.add({Verb.GET: self._get})  # nothing that is hidden is in the store, and none gets in any more
+        return end < PARTITIONS
+
+    def _show(self) -> None:
+        """Work out which partitions this node answers reads for: those that are its own, and whole."""
+        if self.ownership is not None:
+            mine = zip(self.ownership.readable, self._incomplete, strict=True)
+            self.readable = bytearray(reads and not incomplete for reads, incomplete in mine)
+
+    def begin_loading(self, partitions: Iterable[int]) -> None:
+        """Answer no reads of ``partitions`` until each is said to be loaded: others may hold what this node has missed."""
+        for partition in partitions:
+            self._incomplete[partition] = 1
+        self._show()
+
+    def is_complete(self, partition: int) -> bool:
+        """Say whether this node holds all that it should of a partition."""
+        return not self._incomplete[partition]
+
+    def loaded(self, partition: int) -> None:
+        """Answer for ``partition`` again: the node holds it completely."""
+        self._incomplete[partition] = 0
+        if self.ownership is not None:
+            self.readable[partition] = self.ownership.readable[partition]
+
+    def add(self, handlers: Mapping[int, Handler]) -> None:
+        """Answer more verbs."""
+        for role, mine in self._by_role.items():
+            mine.update({verb: handler for verb, handler in handlers.items() if role in VERBS[Verb(verb)].roles})
+
+    def handlers_of(self, role: int) -> dict[int, Handler]:
+        """Return the verbs that a connection of that role may ask for; a role that is not known may what a client may."""
+        return self._by_role.get(role) or self._by_role[Role.CLIENT]
+
+    @property
+    def handlers(self) -> dict[int, Handler]:
+        """All verbs."""
+        return self._by_role[Role.ADMIN]
+
+    def loaded_all(self) -> None:
+        """Answer for everything that is this node's own: it holds it completely."""
+        self._incomplete = bytearray(PARTITIONS)
+        self._show()
+
+    @property
+    def now_ms(self) -> int:
+        """The time that requests are answered by, ms since 1970."""
+        return self._now_ms
 
     @property
     def epoch(self) -> int:
@@ -173,8 +245,8 @@ class Service:
             raise bad_key(key)
         # The hottest lines of a node: partition_of and Store.get without the calls.
         partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
-        if not self._owned[partition]:
-            raise self._not_mine(partition)
+        if not self.readable[partition]:
+            raise self.not_mine(partition)
         store = self.store
         table = store.tables[partition]
         record = table.main.get(key) or table.small.get(key)
@@ -188,6 +260,24 @@ class Service:
         store.hits += 1
         return number, _OK, record
 
+    def _get_swept(self, message: Message) -> Reply:
+        """Answer GET while what a flush has hidden may still lie in the store."""
+        number, _, key = message
+        record = self.live(self._to_read(key), key)
+        return (number, _MISS) if record is None else (number, _OK, record)
+
+    def live(self, partition: int, key: bytes) -> bytes | None:
+        """Return the live record of a key."""
+        if self._unswept <= partition:
+            sweep(self.store, self.generations, partition)
+        return self.store.get(partition, key)
+
+    def standing(self, partition: int, key: bytes) -> bytes | None:
+        """Return the record or tombstone of a key."""
+        if self._unswept <= partition:
+            sweep(self.store, self.generations, partition)
+        return self.store.peek(partition, key)
+
     def _get_many(self, message: Message) -> Reply:
         fields: list[bytes | int | None] = []
         room = REPLY_BYTES
@@ -196,7 +286,7 @@ class Service:
                 fields.append(_REPLY_FULL)
                 continue
             try:
-                record = self.store.get(self._readable(key), key)
+                record = self.live(self._to_read(key), key)
             except KvCacheError as error:
                 fields.append(error.code)
                 continue
@@ -206,20 +296,20 @@ class Service:
 
     def _head(self, message: Message) -> Reply:
         number, _, key = message
-        record = self.store.get(self._readable(key), key)
+        record = self.live(self._to_read(key), key)
         return (number, _MISS) if record is None else (number, _OK, record[:HEADER_BYTES])
 
     def _peek(self, message: Message) -> Reply:
         number, _, key = message
         self._require_ready()
-        record = self.store.peek(self._partition(key), key)
+        record = self.standing(self._partition(key), key)
         return (number, _MISS) if record is None else (number, _OK, record)
 
     # Writing
 
     def _put(self, message: Message) -> Reply:
         number, _, epoch, key, record = message
-        return number, *self._keep(self._writable(epoch, key), key, record)
+        return number, *self._keep(self.to_write(epoch, key), key, record)
 
     def _put_many(self, message: Message) -> Reply:
         number, _, epoch, *fields = message
@@ -228,7 +318,7 @@ class Service:
         statuses: list[int | None] = []
         for key, record in zip(fields[::2], fields[1::2], strict=True):
             try:
-                statuses.append(self._keep(self._writable(epoch, key), key, record)[0])
+                statuses.append(self._keep(self.to_write(epoch, key), key, record)[0])
             except KvCacheError as error:
                 statuses.append(error.code)
         return number, _OK, *statuses
@@ -238,9 +328,15 @@ class Service:
         if not isinstance(owner, str):
             raise MalformedFrame(f"the owner of a hint is a node id, not {shown(owner)}")
         self._require_ready()
-        reply = number, *self._keep(self._partition(key), key, record)
-        self.hinted += 1
+        partition = self._partition(key)
+        reply = number, *self._keep(partition, key, record)
+        self.hints.note(owner, partition, key, len(record), version_of(record), self._now_ms)
         return reply
+
+    def take(self, key: Any, record: Any) -> int:
+        """Keep a record that another node or a snapshot holds, unless a newer one is here; returns the status."""
+        self._require_ready()
+        return self._keep(self._partition(key), key, record)[0]
 
     def _keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""
@@ -248,68 +344,28 @@ class Service:
         if record[:8] >= self._horizon:
             ahead = f"more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time"
             raise ClockSkew(f"the version is {ahead}", detail=self._now_ms)
+        if self.generations and self.generations.hides(key, record):
+            return _SUPERSEDED, version_of(record)
+        if record[FLAGS] == _FENCED:
+            self._check_fence(partition, key, record)
         outcome = self.store.put(partition, key, record)
         if outcome is Put.OLDER:
-            newer = self.store.peek(partition, key)
+            newer = self.standing(partition, key)
             return _SUPERSEDED, version_of(newer or record)
         if is_tombstone(record) and outcome is not Put.REPLACED:
             return (_MISS,)
         return (_OK,)
 
-    # Deciding
-
-    def _swap(self, message: Message) -> Reply:
-        number, _, epoch, key, condition, record = message
-        partition = self._writable(epoch, key)
-        check_version("condition", condition)
-        if is_tombstone(check_record(record, self.identity.value_limit)):
-            raise InvalidRecord("a tombstone cannot be swapped in")
-        current = self.store.get(partition, key)
-        version = version_of(current) if current else 0
-        met = (current is None) if condition == ABSENT else (version > 0 and condition in (PRESENT, version))
-        if not met:
-            return number, _MISMATCH, version
-        kept = self._decide(partition, key, lambda stamp: restamp(record, stamp))
-        return number, _OK, version_of(kept)
-
-    def _incr(self, message: Message) -> Reply:
-        number, _, epoch, key, delta, initial, expiry_ms = message
-        partition = self._writable(epoch, key)
-        check_int64("delta", delta)
-        if initial is not None:
-            check_int64("initial", initial)
-            check_expiry(expiry_ms)
-        current = self.store.get(partition, key)
-        if current is None:
-            if initial is None:
-                return number, _MISS
-            before, expiry = initial, expiry_ms
-        else:
-            before, expiry = integer_in(current), expiry_of(current)
-        total = before + delta
-        if not INT64_MIN <= total <= INT64_MAX:
-            raise CounterOverflow(f"{before} + {delta} leaves the range of a signed 64-bit integer")
-        payload = b"%d" % total
-        kept = self._decide(partition, key, lambda stamp: make_record(stamp, expiry, PayloadType.INTEGER, payload))
-        return number, _OK, kept
-
-    def _touch(self, message: Message) -> Reply:
-        number, _, epoch, key, expiry_ms = message
-        partition = self._writable(epoch, key)
-        expiry = check_expiry(expiry_ms)
-        current = self.store.get(partition, key)
-        if current is None:
-            return number, _MISS
-        return number, _OK, self._decide(partition, key, lambda stamp: with_expiry(current, stamp, expiry))
-
-    def _decide(self, partition: int, key: bytes, make: Callable[[int], bytes]) -> bytes:
-        """Keep the record that ``make`` gives for a version above everything that was ever here; returns it."""
-        standing = self.store.peek(partition, key)
-        if standing is not None:
-            self._clock.observe(version_of(standing))
-        record = make(self._clock.stamp())
-        self.store.put(partition, key, record)
-        return record
+    def _check_fence(self, partition: int, key: bytes, record: bytes) -> None:
+        """Refuse a value written under a lower fence than the one that stands: its writer has lost the lock."""
+        if len(record) < HEADER_BYTES + FENCE_BYTES:
+            raise InvalidRecord("a fenced record has a fence and the flags of its value")
+        standing = self.standing(partition, key)
+        self.fences.saw("lock", fence_of(record))
+        if standing is not None and fence_of(standing) > fence_of(record):
+            self.fences.refused += 1
+            stands = fence_of(standing)
+            raise StaleFence(f"fence {fence_of(record)}: a holder with fence {stands} wrote already", detail=stands)
 
     # Who may ask for what
 
@@ -318,17 +374,21 @@ class Service:
             raise bad_key(key)
         return partition_of(key, self._seed)
 
-    def _readable(self, key: Any) -> int:
+    def _to_read(self, key: Any) -> int:
         partition = self._partition(key)
-        if not self._owned[partition]:
-            raise self._not_mine(partition)
+        if not self.readable[partition]:
+            raise self.not_mine(partition)
         return partition
 
-    def _writable(self, epoch: Any, key: Any) -> int:
-        partition = self._readable(key)
+    def to_write(self, epoch: Any, key: Any) -> int:
+        """Return the partition of a key that this node takes writes for, if the request was routed by what is true now."""
+        partition = self._partition(key)
+        ownership = self.ownership
+        if ownership is None or not ownership.writable[partition]:
+            raise self.not_mine(partition)
         if epoch.__class__ is not int:
             raise MalformedFrame(f"an epoch is an integer, not {shown(epoch)}")
-        if self.ownership is not None and epoch < self.ownership.changed_at[partition]:
+        if epoch < ownership.changed_at[partition]:
             raise StaleEpoch(f"partition {partition} has other owners since epoch {self.epoch}", detail=self.epoch)
         return partition
 
@@ -336,9 +396,12 @@ class Service:
         if self.ownership is None:
             raise NotReady("the node has not joined its cluster yet")
 
-    def _not_mine(self, partition: int) -> KvCacheError:
+    def not_mine(self, partition: int) -> KvCacheError:
+        """Return the error for a partition that this node does not answer for, or not yet."""
         if self.ownership is None:
             return NotReady("the node has not joined its cluster yet")
+        if self.ownership.readable[partition]:
+            return NotReady(f"{self.identity.node} has not loaded partition {partition} yet", detail=self.epoch)
         return NotOwner(f"{self.identity.node} does not own partition {partition}", detail=self.epoch)
 
     def __repr__(self) -> str:

@@ -24,5 +24,7 @@ class StreamLimits:
     """What one frame may take from its first byte to its last."""
     unread_seconds: float = 10.0
     """How long a client may leave its replies unread."""
+    delayed_replies: int = 64
+    """Requests of one connection that may wait for the coordinator or for other nodes."""
     output_bytes: int = 256 * 1024
     """Replies that are packed before they are handed to the socket, and what the socket may hold unread."""

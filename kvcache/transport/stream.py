@@ -12,19 +12,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import msgpack
 
 from kvcache.service.checks import shown
+from kvcache.service.later import Fields, Later
 from kvcache.service.service import Service
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.limits import StreamLimits
 from kvcache_client.protocol.errors import (
+    Forbidden,
     HelloRequired,
     KvCacheError,
     MalformedFrame,
     NodeFault,
+    NotReady,
+    Overloaded,
     UnknownVerb,
 )
 from kvcache_client.protocol.framing import FrameReader
@@ -68,6 +73,7 @@ class StreamConnection(asyncio.Protocol):
         self._handlers = {Verb.HELLO: self._hello}
         self._introduced = False
         self._held: list[Message] = []
+        self._delayed = 0
         self._closed = False
         self._finished_at = 0.0
         self._unread_since = 0.0
@@ -120,14 +126,39 @@ class StreamConnection(asyncio.Protocol):
         for message in remaining:
             try:
                 pack(self._handlers[message[1]](message))
+            except Later as later:
+                self._reply_later(message, later)
             except Exception as error:  # noqa: BLE001  # the edge: every failure becomes a reply
                 if self._refuse(message, error):
                     self._counters.requests -= sum(1 for _ in remaining)
                     return
 
+    def _reply_later(self, message: Message, later: Later) -> None:
+        """Send the reply when it comes; what follows on this connection does not wait for it."""
+        if self._delayed >= self._limits.delayed_replies:
+            asyncio.ensure_future(later.work).cancel()
+            self._refuse(message, Overloaded(f"{self._delayed} requests of this connection wait for others already"))
+            return
+        self._delayed += 1
+        asyncio.ensure_future(later.work).add_done_callback(partial(self._reply_now, message))
+
+    def _reply_now(self, message: Message, work: asyncio.Future[Fields]) -> None:
+        self._delayed -= 1
+        if self._transport is None or self._closed:
+            if not work.cancelled():
+                work.exception()  # nobody is left to be told
+            return
+        if work.cancelled():
+            self._refuse(message, NotReady("the node is stopping"))
+        elif (error := work.exception()) is None:
+            self._packer.pack((message[0], *work.result()))
+        elif isinstance(error, Exception):
+            self._refuse(message, error)
+        self._send()
+
     def _hello(self, message: Message) -> tuple[Any, ...]:
         reply = self._service.handlers[Verb.HELLO](message)
-        self._handlers = self._service.handlers  # type: ignore[assignment]  # ints and verbs are the same keys
+        self._handlers = self._service.handlers_of(message[4])  # type: ignore[assignment]  # ints and verbs are the same keys
         self._introduced = True
         self._reader.limit = self._frame_limit
         return reply
@@ -153,6 +184,8 @@ class StreamConnection(asyncio.Protocol):
         verb = message[1]
         if not self._introduced and verb != Verb.HELLO:
             return HelloRequired("the first message of a connection must be HELLO")
+        if verb in self._service.handlers and verb not in self._handlers:
+            return Forbidden(f"{Verb(verb).name} is not for the role of this connection")
         if verb not in self._service.handlers:
             return UnknownVerb(f"verb {verb!r:.40} is not known here")
         if isinstance(error, ValueError) and "unpack" in str(error):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from client_faces import CLIENTS, Face
 
+from kvcache.service.deciding import DecidingVerbs
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
@@ -43,13 +44,14 @@ class ScriptedNode:
         self._server = await loop.create_server(lambda: _Conversation(self), "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         founded = Topology.found("scripted", cluster_id="00c0ffee", seed=1, replication_factor=1)
-        topology = founded.with_member(Member("scripted", self.address))
+        topology = founded.with_member(Member("scripted", self.address)).settled()
         wall = lambda: int(loop.time() * 1000)  # noqa: E731
         clock = HybridClock(wall, 1)
         self.service = Service(
             Identity("scripted", "scripted", 1 << 20), Store(StoreConfig(8 << 20), wall()), clock, dict
         )
-        self.service.adopt(Ownership("scripted", topology, View(topology).placement))
+        self.service.add(DecidingVerbs(self.service).handlers)
+        self.service.adopt(Ownership("scripted", topology, View(topology).routes))
 
     @property
     def address(self) -> str:

@@ -148,7 +148,7 @@ async def test_a_node_that_takes_connections_and_says_nothing_costs_a_call_no_mo
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         founded = Topology.found("deaf", cluster_id="00c0ffee", seed=1, replication_factor=1)
         cache = AsyncClient(address, timeout=0.1, connect_timeout=600.0)
-        cache.brain.adopt(View(founded.with_member(Member("deaf", address))))
+        cache.brain.adopt(View(founded.with_member(Member("deaf", address)).settled()))
         for verb, arguments in ((cache.get, ("k",)), (cache.set, ("k", 1)), (cache.incr, ("k",))):
             with pytest.raises(Unavailable, match="no connection in time"):
                 await asyncio.wait_for(verb(*arguments), 60)

@@ -11,8 +11,10 @@ from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import ConnectFailed
 
 FOUNDED = Topology.found("shop", cluster_id="0123456789abcdef", seed=1, replication_factor=2)
-TOPOLOGY = FOUNDED.with_member(Member("a", "127.0.0.1:1", zone="east")).with_member(
-    Member("b", "127.0.0.1:2", weight=3)
+TOPOLOGY = (
+    FOUNDED.with_member(Member("a", "127.0.0.1:1", zone="east"))
+    .with_member(Member("b", "127.0.0.1:2", weight=3))
+    .settled()
 )
 TOLD = {
     "node": {},

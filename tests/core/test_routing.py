@@ -44,7 +44,7 @@ def test_addresses_are_those_of_all_members() -> None:
 def test_views_of_the_same_placement_share_it() -> None:
     topology = cluster_of(3, 2)
     moved = topology.with_member(Member("n1", "10.9.9.9:7700"))
-    assert View(topology).placement is View(moved).placement
+    assert View(topology).routes.placement is View(moved).routes.placement
 
 
 def test_a_cluster_in_which_nobody_owns_anything_is_refused() -> None:

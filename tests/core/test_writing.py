@@ -27,7 +27,7 @@ def test_an_owner_that_is_away_is_replaced_by_a_stand_in(network: MemoryNetwork,
     assert call.took < client.brain.config.timeout
     holders = {id for id, copy in network.copies("k").items() if version_of(copy) == version}
     assert holders == {network.owners("k")[1 - which].id, network.stand_ins("k")[0].id}
-    assert network.stand_ins("k")[0].service.hinted == 1
+    assert network.stand_ins("k")[0].service.hints.noted_count == 1
     assert client.brain.counters.stand_in_writes == 1
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from kvcache.service.deciding import DecidingVerbs
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
@@ -25,7 +26,7 @@ _NODE_MEMORY: Final = 16 << 20
 
 @lru_cache(maxsize=256)
 def _first_ownership(node: str, topology: Topology) -> Ownership:
-    return Ownership(node, topology, placed(topology).placement)
+    return Ownership(node, topology, placed(topology).routes)
 
 
 class MemoryNode:
@@ -47,6 +48,7 @@ class MemoryNode:
         clock = HybridClock(self.wall_ms, network.random.randrange(WRITERS))
         self.store = Store(StoreConfig(_NODE_MEMORY), self.wall_ms())
         self.service = Service(Identity(self.id, "test", VALUE_BYTES), self.store, clock, dict)
+        self.service.add(DecidingVerbs(self.service).handlers)
 
     def wall_ms(self) -> int:
         """Return this node's own time in ms since 1970."""
@@ -58,7 +60,7 @@ class MemoryNode:
         if before is None:
             self.service.adopt(_first_ownership(self.id, topology))
         else:
-            self.service.adopt(Ownership(self.id, topology, placed(topology).placement, before))
+            self.service.adopt(Ownership(self.id, topology, placed(topology).routes, before))
 
     def kill(self) -> None:
         """Die: connections break, memory is lost."""

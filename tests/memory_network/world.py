@@ -40,7 +40,7 @@ def cluster_of(nodes: int, replication_factor: int, *, zones: Sequence[str] = ("
     for number in range(1, nodes + 1):
         zone = zones[number % len(zones)]
         topology = topology.with_member(Member(f"n{number}", f"10.0.0.{number}:7700", zone))
-    return topology
+    return topology.settled()
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvcache_client.placement.layout import Layout
 from kvcache_client.placement.ring import build_placement
 from kvcache_client.placement.spec import MAX_POINTS, Node
 from kvcache_client.placement.topology import (
@@ -54,6 +55,7 @@ members = st.builds(
     weight=st.integers(1, MAX_WEIGHT),
     state=st.sampled_from(sorted(STATES)),
     incarnation=st.from_regex(r"[A-Za-z0-9._:-]{0,64}", fullmatch=True),
+    leaving=st.booleans(),
 )
 topologies = st.builds(
     Topology,
@@ -64,8 +66,9 @@ topologies = st.builds(
     vnodes=st.integers(1, 128),
     replication_factor=st.integers(1, MAX_REPLICATION_FACTOR),
     members=st.lists(members, max_size=6, unique_by=lambda each: each.id).map(tuple),
+    fence=st.integers(0, MAX_EPOCH),
     generations=st.lists(st.tuples(st.text(max_size=20), st.integers(0, 2**64 - 1)), max_size=3).map(tuple),
-)
+).map(Topology.settled)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -280,8 +283,8 @@ def test_a_new_member_makes_the_next_document_and_leaves_the_old_one_alone() -> 
 
 def test_a_member_of_the_same_id_is_replaced() -> None:
     one = topology(member(0), member(1))
-    two = one.with_member(member(0, state="leaving", incarnation="b"))
-    assert two.member("node-0") == member(0, state="leaving", incarnation="b")
+    two = one.with_member(member(0, state="syncing", incarnation="b"))
+    assert two.member("node-0") == member(0, state="syncing", incarnation="b")
     assert len(two.members) == 2
     assert two.member("node-9") is None
 
@@ -291,19 +294,29 @@ def test_after_the_last_epoch_no_document_can_follow() -> None:
         topology(epoch=MAX_EPOCH).with_member(member(0))
 
 
-def test_all_members_but_the_joining_ones_own_sorted_by_id() -> None:
-    states = ["leaving", "joining", "down", "up", "syncing"]
-    one = topology(*(member(9 - number, state=state, zone="z") for number, state in enumerate(states)))
-    assert one.spec().nodes == tuple(Node(f"node-{number}", "z", 1) for number in (5, 6, 7, 9))
+def test_who_is_to_own_are_all_members_but_the_leaving_and_those_that_went_down_before_they_owned() -> None:
+    states = ["up", "joining", "down", "up", "syncing"]
+    members = [member(9 - number, state=state, zone="z") for number, state in enumerate(states)]
+    one = topology(dataclasses.replace(members[0], leaving=True), *members[1:])
+    assert one.wanted().nodes == tuple(Node(f"node-{number}", "z", 1) for number in (5, 6, 8))
+    owning = dataclasses.replace(one, layout=Layout(2, (Node("node-7", "z"),)))
+    assert [node.id for node in owning.wanted().nodes] == ["node-5", "node-6", "node-7", "node-8"]
+
+
+def test_settled_brings_the_wanted_layout_into_force() -> None:
+    one = topology(member(1), member(0)).settled()
+    assert one.spec().nodes == (Node("node-0"), Node("node-1"))
+    assert one.settled() == one
 
 
 def test_the_order_of_the_members_does_not_matter_to_placement() -> None:
-    one, two = topology(member(0), member(1), member(2)), topology(member(2), member(0), member(1))
+    one = topology(member(0), member(1), member(2)).settled()
+    two = topology(member(2), member(0), member(1)).settled()
     assert build_placement(one.spec()) is build_placement(two.spec())
 
 
 def test_addresses_and_incarnations_do_not_matter_to_placement() -> None:
-    one = topology(member(0), member(1))
+    one = topology(member(0), member(1)).settled()
     two = one.with_member(member(0, address="10.9.9.9:1", incarnation="second"))
     assert build_placement(one.spec()) is build_placement(two.spec())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kvcache.service.deciding import DecidingVerbs
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
@@ -32,9 +33,10 @@ class Core:
         self.store = Store(StoreConfig(8 << 20), self.now_ms)
         clock = HybridClock(lambda: self.now_ms, WRITER)
         self.service = Service(Identity("n1", "test", value_limit), self.store, clock, lambda: self.statistics)
+        self.service.add(DecidingVerbs(self.service).handlers)
 
     def adopt(self, view: View) -> bool:
-        return self.service.adopt(Ownership("n1", view.topology, view.placement, self.service.ownership))
+        return self.service.adopt(Ownership("n1", view.topology, view.routes, self.service.ownership))
 
     def join(self, members: int = 1) -> None:
         """Adopt the topology in which ``members`` nodes share the keys; its epoch is one more than that."""
@@ -83,7 +85,7 @@ def views() -> list[View]:
     made = []
     for number in (1, 2, 3):
         topology = topology.with_member(Member(f"n{number}", f"127.0.0.1:{7700 + number}"))
-        made.append(View(topology))
+        made.append(View(topology.settled()))
     return made
 
 

@@ -7,17 +7,17 @@ from kvcache_client.placement.topology import Member, Topology
 
 
 def ownership(view, before=None, node="n1"):
-    return Ownership(node, view.topology, view.placement, before)
+    return Ownership(node, view.topology, view.routes, before)
 
 
 def test_a_node_alone_owns_everything(views):
     alone = ownership(views[0])
-    assert sum(alone.owned) == PARTITIONS
+    assert sum(alone.readable) == PARTITIONS
     assert (alone.epoch, alone.seed) == (views[0].epoch, views[0].topology.seed)
 
 
 def test_each_partition_is_owned_by_the_nodes_that_placement_says(views):
-    shares = [ownership(views[2], node=node).owned for node in ("n1", "n2", "n3")]
+    shares = [ownership(views[2], node=node).readable for node in ("n1", "n2", "n3")]
     assert [sum(column) for column in zip(*shares, strict=True)] == [1] * PARTITIONS
 
 
@@ -25,13 +25,13 @@ def test_copies_are_owned_too():
     topology = Topology.found("test", cluster_id="00c0ffee", seed=7, replication_factor=2)
     for number in (1, 2, 3):
         topology = topology.with_member(Member(f"n{number}", f"127.0.0.1:{number}"))
-    view = View(topology)
-    shares = [ownership(view, node=node).owned for node in ("n1", "n2", "n3")]
+    view = View(topology.settled())
+    shares = [ownership(view, node=node).readable for node in ("n1", "n2", "n3")]
     assert [sum(column) for column in zip(*shares, strict=True)] == [2] * PARTITIONS
 
 
 def test_a_node_that_is_no_member_owns_nothing(views):
-    assert not any(ownership(views[2], node="n9").owned)
+    assert not any(ownership(views[2], node="n9").readable)
 
 
 def test_the_first_topology_makes_no_request_stale(views):
@@ -65,9 +65,9 @@ def test_a_partition_that_comes_back_has_changed_again(views):
     there = ownership(views[1], ownership(views[0]))
     back = View(Topology.from_json(views[0].topology.to_json().replace(b'"epoch":2', b'"epoch":9')))
     again = ownership(back, there)
-    assert {again.changed_at[at] for at in range(PARTITIONS) if not there.owned[at]} == {9}
-    assert {again.changed_at[at] for at in range(PARTITIONS) if there.owned[at]} == {0}
+    assert {again.changed_at[at] for at in range(PARTITIONS) if not there.readable[at]} == {9}
+    assert {again.changed_at[at] for at in range(PARTITIONS) if there.readable[at]} == {0}
 
 
 def test_its_repr_tells_epoch_and_share(views):
-    assert repr(ownership(views[0])) == f"<Ownership epoch={views[0].epoch} partitions={PARTITIONS}>"
+    assert repr(ownership(views[0])) == f"<Ownership epoch={views[0].epoch} reads={PARTITIONS} writes={PARTITIONS}>"

@@ -10,6 +10,7 @@ import msgpack
 import pytest
 import uvloop
 
+from kvcache.service.deciding import DecidingVerbs
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
@@ -167,7 +168,7 @@ class Stream:
 @pytest.fixture(scope="session")
 def lone_view() -> View:
     topology = Topology.found("test", cluster_id="00c0ffee", seed=7, replication_factor=1)
-    return View(topology.with_member(Member("n1", "127.0.0.1:7700")))
+    return View(topology.with_member(Member("n1", "127.0.0.1:7700")).settled())
 
 
 @pytest.fixture
@@ -176,7 +177,8 @@ def service(lone_view: View) -> Iterator[Service]:
     store = Store(StoreConfig(64 << 20), STREAM_START_MS)
     clock = HybridClock(lambda: STREAM_START_MS, 9)
     made = Service(Identity("n1", "test", 1 << 20), store, clock, dict)
-    made.adopt(Ownership("n1", lone_view.topology, lone_view.placement))
+    made.add(DecidingVerbs(made).handlers)
+    made.adopt(Ownership("n1", lone_view.topology, lone_view.routes))
     yield made
     store.check()
 

@@ -119,8 +119,8 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     """Put every record on all owners of its key; returns what became of each."""
     view = brain.view or brain.require_view()
     began = brain.clock()
-    owners = {name: view.owners_of(name) for name in records}  # each key is hashed once
-    frames = [] if brain.down else _write_frames(view.epoch, records, owners)
+    writers = {name: view.writers_of(name) for name in records}  # each key is hashed once
+    frames = [] if brain.down else _write_frames(view.epoch, records, writers)
     outcomes = (yield [(node, request) for node, request, _ in frames]) if frames else []
     acked: dict[bytes, int] = dict.fromkeys(records, 0)
     existed: set[bytes] = set()
@@ -134,7 +134,7 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     results: dict[bytes, Written | KvCacheError] = {}
     careful: list[bytes] = []
     for name, count in acked.items():
-        if count == len(owners[name]):
+        if count == len(writers[name]):
             results[name] = Written(version_of(records[name]), name in existed)
         else:
             careful.append(name)
@@ -146,14 +146,14 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
 
 
 def _write_frames(
-    epoch: int, records: Mapping[bytes, bytes], owners: Mapping[bytes, tuple[str, ...]]
+    epoch: int, records: Mapping[bytes, bytes], writers: Mapping[bytes, tuple[str, ...]]
 ) -> list[tuple[str, Request, list[bytes]]]:
     """Return (node, PUT_MANY request, its keys) for every frame of the batch."""
     frames: list[tuple[str, Request, list[bytes]]] = []
     open_frames: dict[str, tuple[Request, list[bytes]]] = {}
     sizes: dict[str, int] = {}
     for name, record in records.items():
-        for node in owners[name]:
+        for node in writers[name]:
             size = sizes.get(node, 0)
             if node not in open_frames or size >= _FRAME_BYTES or len(open_frames[node][1]) >= KEYS_PER_FRAME:
                 open_frames[node] = ([0, Verb.PUT_MANY, epoch], [])

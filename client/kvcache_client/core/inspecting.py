@@ -85,12 +85,15 @@ def explain(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[Expl
     view = brain.require_view()
     partition = view.partition(name)
     owners = view.owners[partition]
-    nodes = [*owners, *islice(view.stand_ins(partition), 2)]
+    movers = view.moving_to_or_from(partition)
+    nodes = [*owners, *movers, *islice(view.stand_ins(partition), 2)]
     down = {node: f"down: {entry.reason}" for node, entry in list(brain.down.items())}
     outcomes = yield [(node, [0, Verb.PEEK, name]) for node in nodes]
     reports = []
     for index, (node, outcome) in enumerate(zip(nodes, outcomes, strict=True)):
-        role = "primary" if index == 0 else "owner" if index < len(owners) else "stand-in"
+        role = (
+            "primary" if index == 0 else "owner" if index < len(owners) else "mover" if node in movers else "stand-in"
+        )
         state = down.get(node, "up")
         reports.append(_report(CopyReport(node, view.addresses.get(node, "?"), role, state), outcome))
     return Explanation(name, partition, view.epoch, tuple(reports))

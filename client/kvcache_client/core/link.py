@@ -90,6 +90,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "version": _is_integer,
     "epoch": _is_integer,
     "now_ms": _is_integer,
+    "fence": _is_integer,
+    "pending": _is_integer,
+    "compared": _is_integer,
+    "copied": _is_integer,
 }
 
 _PROMISED: Final[Mapping[tuple[int, int], tuple[Callable[[Any], bool], ...]]] = {

@@ -11,7 +11,7 @@ A miss is only believed while all owners can be reached: while one can't, writes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -39,6 +39,7 @@ from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = [
     "REROUTE",
+    "REROUTE_ANSWERED",
     "REROUTE_PAUSE",
     "as_error",
     "fetch",
@@ -59,6 +60,9 @@ _MISS: Final = int(Status.MISS)
 
 REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
 """Answers that say: not here or not now. The node is well; ask again after a look at the newest topology."""
+
+REROUTE_ANSWERED = (NotOwner, StaleEpoch)
+"""The same where an owner has answered: only a newer topology could change what it said."""
 
 REROUTE_PAUSE = 0.01
 """Seconds before a request is routed again, so that a cluster in change is not hammered."""
@@ -111,7 +115,9 @@ def read_carefully(brain: Brain, name: bytes, first: Outcome | None = None, spen
         answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
         if record is not None or (answered and not _missing_owners(brain, view, partition, failures)):
             return record
-        if any(isinstance(error, REROUTE) for error in failures.values()) and brain.clock() < deadline:
+        # An owner that still loads says so; if another, complete one answered, a look at all copies settles it.
+        passing = REROUTE_ANSWERED if answered else REROUTE
+        if any(isinstance(error, passing) for error in failures.values()) and brain.clock() < deadline:
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue
@@ -154,12 +160,12 @@ def _ask_copies(
     owners = view.owners[partition]
     missing = _missing_owners(brain, view, partition, failures)
     well = [node for node in owners if node not in missing]
-    helpers = islice((node for node in view.stand_ins(partition) if node not in brain.down), len(missing))
+    others = (*view.moving_to_or_from(partition), *islice(_well_stand_ins(brain, view, partition), len(missing)))
     # Nobody else left: an owner in its back-off gets its chance too.
     last_resort = [] if answered else [node for node in missing if node not in failures]
     # That an old connection broke says little about the node behind it: once more, on a new one.
     again = [node for node in missing if isinstance(failures.get(node), ConnectionLost)]
-    nodes = [*well, *helpers, *last_resort, *again]
+    nodes = [*well, *others, *last_resort, *again]
     newest: bytes | None = None
     if nodes and brain.clock() < deadline:
         asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
@@ -177,6 +183,10 @@ def _ask_copies(
     if answered:
         return None
     raise why_unavailable(brain, view, partition, failures)
+
+
+def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:
+    return (node for node in view.stand_ins(partition) if node not in brain.down)
 
 
 def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:

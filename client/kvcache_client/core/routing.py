@@ -5,12 +5,12 @@ Here lives the step from a key to nodes. Never here: whether those nodes are wel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mmh3 import mmh3_x64_128_utupledigest
 
 from kvcache_client.placement.partitions import PARTITION_SHIFT, partition_of
-from kvcache_client.placement.ring import build_placement
+from kvcache_client.placement.routes import Owners, Routes
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError
 
@@ -18,19 +18,32 @@ __all__ = ["View"]
 
 
 class View:
-    """A topology, its placement, and the few values that the hot path reads from them. Replaced as a whole, never changed."""
+    """A topology, its routes, and the few values that the hot path reads from them. Replaced as a whole, never changed.
 
-    __slots__ = ("addresses", "epoch", "owners", "placement", "seed", "topology")
+    ``owners`` answer reads; a write goes to all ``writers``, which are more while data moves.
+    """
+
+    __slots__ = ("addresses", "epoch", "owners", "routes", "seed", "topology", "writers")
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        self.placement = build_placement(topology.spec())  # remembered, so that a process builds each one once
-        if not self.placement.owners[0]:
-            raise TopologyError(f"no member of {topology!r} owns anything")
+        self.routes = Routes(topology)
         self.epoch = topology.epoch
         self.seed = topology.seed
-        self.owners: Sequence[tuple[str, ...]] = self.placement.owners
+        self.owners: Owners = self.routes.readers
+        self.writers: Owners = self.routes.writers
+        if not self.owners[0]:
+            raise TopologyError(f"no member of {topology!r} owns anything")
         self.addresses = {member.id: member.address for member in topology.members}
+
+    def writers_of(self, name: bytes) -> tuple[str, ...]:
+        """Return the nodes that a write of a key goes to."""
+        return self.writers[mmh3_x64_128_utupledigest(name, self.seed)[0] >> PARTITION_SHIFT]
+
+    def moving_to_or_from(self, partition: int) -> tuple[str, ...]:
+        """Return the nodes that must get writes though nobody reads from them: those that still load, or are about to drop it."""
+        readers, writers = self.owners[partition], self.writers[partition]
+        return () if len(readers) == len(writers) else tuple(node for node in writers if node not in readers)
 
     def partition(self, name: bytes) -> int:
         """Return the partition of a key."""
@@ -42,7 +55,7 @@ class View:
 
     def stand_ins(self, partition: int) -> Iterator[str]:
         """Yield the nodes that take over for unreachable owners of ``partition``, next on the ring first."""
-        return self.placement.stand_ins(partition)
+        return self.routes.stand_ins(partition)
 
     def __repr__(self) -> str:
         return f"<View epoch={self.epoch} nodes={list(self.addresses)}>"

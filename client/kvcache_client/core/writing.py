@@ -1,5 +1,8 @@
 """Writing one key: to all owners at once, to stand-ins for those that can't be reached.
 
+While data moves, the owners before and after the move are both told. Only those that answer reads count for the
+acknowledgement; what one of the others misses is noted with a node that has it, and handed over before reads go there.
+
 Here lives how a record gets onto enough live processes. Never here: which record (``plans``), or operations that an owner
 must decide (``deciding``). ::
 
@@ -70,14 +73,14 @@ class _Tally:
 def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
     """Put ``record`` on all owners of ``name``. The hot path of every set and delete."""
     view = brain.view or brain.require_view()
-    owners = view.owners_of(name)
+    writers = view.writers_of(name)
     if brain.down:
         return (yield from write_carefully(brain, name, record))
     request = [0, _PUT, view.epoch, name, record]
-    if len(owners) == 1:
-        outcomes = [(yield owners[0], request)]
+    if len(writers) == 1:
+        outcomes = [(yield writers[0], request)]
     else:
-        outcomes = yield [(node, request) for node in owners]
+        outcomes = yield [(node, request) for node in writers]
     existed = False
     for outcome in outcomes:
         status = outcome[1] if outcome.__class__ is tuple and len(outcome) > 1 else None
@@ -85,7 +88,7 @@ def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
             existed = True
         elif status != _MISS:
             tally = _Tally()
-            for node, answer in zip(owners, outcomes, strict=True):
+            for node, answer in zip(writers, outcomes, strict=True):
                 tally.note(node, answer)
             return (yield from write_carefully(brain, name, record, tally, spent=time_spent(brain, outcomes)))
     return Written(version_of(record), existed)
@@ -110,14 +113,15 @@ def write_carefully(
     while True:
         view = brain.require_view()
         partition = view.partition(name)
-        owners = view.owners[partition]
+        writers = view.writers[partition]
+        tally.acked.intersection_update(writers)  # a node that has ceased to own drops what it took
         if not stamped and (tally.newer or tally.cluster_ms):
             record, stamped = _stamp_again(brain, record, tally), True
             # Under its first version it may lie somewhere: "not applied" can't be said any more.
             tally = _Tally(existed=tally.existed, maybe_applied=tally.maybe_applied or bool(tally.acked))
         asks: list[Ask] = [
             (node, [0, _PUT, view.epoch, name, record])
-            for node in owners
+            for node in writers
             if node not in tally.acked and node not in tally.failures and node not in brain.down
         ]
         yield from _send(brain, asks, tally, deadline)
@@ -133,7 +137,9 @@ def write_carefully(
             yield Pause(REROUTE_PAUSE)
             continue
         yield from _hint(brain, view, partition, name, record, tally, deadline)
-        if len(tally.acked) >= brain.needed_acks(len(owners)):
+        if len(tally.acked.difference(view.moving_to_or_from(partition))) >= brain.needed_acks(
+            len(view.owners[partition])
+        ):
             return Written(version_of(record), tally.existed)
         raise _not_enough(brain, view, partition, tally)
 
@@ -177,6 +183,7 @@ def _hint(
 ) -> Plan[None]:
     """Replace every owner that does not answer by the next live node on the ring, until one takes the record or none is left."""
     absent = [node for node in view.owners[partition] if node not in tally.acked]
+    yield from _note_for_movers(brain, view, partition, name, record, tally, deadline)
     candidates = (node for node in view.stand_ins(partition) if node not in brain.down)
     while absent:
         asks: list[Ask] = [
@@ -188,6 +195,17 @@ def _hint(
         yield from _send(brain, asks, tally, deadline)
         failed = sum(1 for node, _ in asks if node not in tally.acked)
         absent = absent[:failed]
+
+
+def _note_for_movers(
+    brain: Brain, view: View, partition: int, name: bytes, record: bytes, tally: _Tally, deadline: float
+) -> Plan[None]:
+    """Have an owner that took the record hand it to those that take part in a move and did not."""
+    absent = [node for node in view.moving_to_or_from(partition) if node not in tally.acked]
+    holder = next((node for node in view.owners[partition] if node in tally.acked), None)
+    if absent and holder is not None and brain.clock() < deadline:
+        asks: list[Ask] = [(holder, [0, Verb.HINT, node, name, record]) for node in absent]
+        yield Within(asks, time_left(brain, deadline))
 
 
 def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally) -> KvCacheError:

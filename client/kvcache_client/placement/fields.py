@@ -18,10 +18,12 @@ __all__ = [
     "CLUSTER_ID",
     "INCARNATION",
     "NAME",
+    "REASON",
     "ZONE",
     "Syntax",
     "check_address",
     "check_choice",
+    "check_flag",
     "check_integer",
     "check_text",
     "refuse",
@@ -40,6 +42,7 @@ ZONE: Final[Syntax] = (
     "empty, or up to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit",
 )
 INCARNATION: Final[Syntax] = (re.compile(r"[A-Za-z0-9._:-]{0,64}"), "up to 64 of A-Z a-z 0-9 . _ : -")
+REASON: Final[Syntax] = (re.compile(r"[ -~]{0,200}"), "up to 200 printable ASCII characters")
 CLUSTER_ID: Final[Syntax] = (re.compile(r"[0-9a-f]{8,64}"), "8 to 64 lower-case hex digits")
 
 _SHOWN: Final = Repr()  # bounded in depth and length: what is refused may be anything
@@ -59,6 +62,12 @@ def check_integer(place: str, value: object, low: int, high: int) -> None:
     """Check an integer (a bool is none) and its range, both ends included."""
     if type(value) is not int or not low <= value <= high:
         refuse(place, value, f"an integer in {low}..{high}")
+
+
+def check_flag(place: str, value: object) -> None:
+    """Check that the value is true or false."""
+    if type(value) is not bool:
+        refuse(place, value, "true or false")
 
 
 def check_text(place: str, value: object, syntax: Syntax) -> None:

@@ -1,7 +1,10 @@
-"""Topology: the cluster's document, which says who the members are and how placement is computed from them.
+"""Topology: the cluster's document, which says who the members are, who owns now, and what is moving.
 
 Here lives the document as an immutable value, its JSON form and the checks of it. Never here: how it is agreed upon
-or spread, or which member can be reached.
+or spread, which member can be reached, or what a change of it should be (``kvcache.cluster.changes``).
+
+What is *wanted* (``members`` with their weights, ``replication_factor``) and what *is* (``layout``) stand side by side.
+A controller brings the second to the first by a ``move`` in stages; while one runs, the document holds both placements.
 
 A document comes from outside (a coordinator, a node, a file), so all of it is checked, on every way in: a value of
 these classes that exists is valid. Fields that this program does not know are ignored. A schema or an algorithm that
@@ -22,11 +25,13 @@ from kvcache_client.placement.fields import (
     ZONE,
     check_address,
     check_choice,
+    check_flag,
     check_integer,
     check_text,
     refuse,
     take,
 )
+from kvcache_client.placement.layout import MAX_MEMBERS, MAX_REPLICATION_FACTOR, MAX_WEIGHT, Layout, Move
 from kvcache_client.placement.spec import ALGORITHM, DEFAULT_VNODES, MAX_POINTS, Node, PlacementSpec
 from kvcache_client.protocol.errors import TopologyError
 from kvcache_client.protocol.limits import KEY_BYTES
@@ -35,6 +40,7 @@ from kvcache_client.protocol.version import MAX_VERSION
 __all__ = [
     "DOCUMENT_BYTES",
     "MAX_EPOCH",
+    "MAX_GENERATIONS",
     "MAX_MEMBERS",
     "MAX_REPLICATION_FACTOR",
     "MAX_SEED",
@@ -55,18 +61,16 @@ MAX_EPOCH: Final = 1 << 53
 
 MAX_SEED: Final = (1 << 32) - 1
 MAX_VNODES: Final = 4096
-MAX_REPLICATION_FACTOR: Final = 8
-MAX_WEIGHT: Final = 1000
-MAX_MEMBERS: Final = 1024
+_NOBODY: Final = Layout()
 
-STATES: Final[Mapping[str, bool]] = {
-    "joining": False,
-    "up": True,
-    "syncing": True,
-    "leaving": True,
-    "down": True,
-}
-"""State of a member -> whether it owns partitions. One that is down still does, until it is removed."""
+MAX_GENERATIONS: Final = 256
+"""Flushes and purges that a document may carry; they are dropped when nothing older can come back."""
+
+STATES: Final[Mapping[str, int]] = {"up": 0, "syncing": 1, "joining": 1, "down": 2}
+"""State of a member -> its place in line among the owners of a partition: who is well is asked first.
+
+One that is joining owns nothing yet. One that is down still owns, until it is removed. Anybody may be ``leaving`` as well.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class Member:
     weight: int = 1
     state: str = "up"
     incarnation: str = ""
+    leaving: bool = False
+    """Whether it is to own nothing any more; it is taken from the document once that is true."""
 
     def __post_init__(self) -> None:
         check_text("the id of a member", self.id, NAME)
@@ -88,30 +94,35 @@ class Member:
         check_integer(f"the weight {place}", self.weight, 1, MAX_WEIGHT)
         check_choice(f"the state {place}", self.state, STATES)
         check_text(f"the incarnation {place}", self.incarnation, INCARNATION)
+        check_flag(f"leaving {place}", self.leaving)
 
     @property
-    def owns(self) -> bool:
-        """Whether the member owns partitions in its present state."""
-        return STATES[self.state]
+    def shown_state(self) -> str:
+        """The state in one word for people."""
+        return "leaving" if self.leaving and self.state == "up" else self.state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Topology:
     """The document. A change makes a new one with the next epoch; none is ever altered.
 
-    ``generations`` are pairs ``(prefix, version)``: what lies under the prefix up to that version is flushed. They
-    are carried along, not used, here.
+    ``layout`` says who owns now. ``generations`` are pairs ``(prefix, version)``: what lies under the prefix up to that
+    version is flushed.
     """
 
     schema: int = SCHEMA
     cluster: str
     cluster_id: str
     epoch: int
+    fence: int = 0
+    """The highest fence of a lock under which the document was changed."""
     algorithm: str = ALGORITHM
     seed: int
     vnodes: int = DEFAULT_VNODES
     replication_factor: int
     members: tuple[Member, ...] = ()
+    layout: Layout = _NOBODY
+    move: Move | None = None
     generations: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
@@ -119,11 +130,14 @@ class Topology:
         check_text("cluster", self.cluster, NAME)
         check_text("cluster_id", self.cluster_id, CLUSTER_ID)
         check_integer("epoch", self.epoch, 1, MAX_EPOCH)
+        check_integer("fence", self.fence, 0, MAX_EPOCH)
         check_choice("algorithm", self.algorithm, (ALGORITHM,))
         check_integer("seed", self.seed, 0, MAX_SEED)
         check_integer("vnodes", self.vnodes, 1, MAX_VNODES)
         check_integer("replication_factor", self.replication_factor, 1, MAX_REPLICATION_FACTOR)
         self._check_members()
+        self._check_layouts()
+        check_integer("the number of generations", len(self.generations), 0, MAX_GENERATIONS)
         for index, generation in enumerate(self.generations):
             _check_generation(f"generations[{index}]", generation)
 
@@ -143,6 +157,18 @@ class Topology:
                 "weights are relative, so divide them all"
             )
 
+    def _check_layouts(self) -> None:
+        layouts = (self.layout, self.move.target) if self.move else (self.layout,)
+        ids = {member.id for member in self.members}
+        for layout in layouts:
+            for node in layout.nodes:
+                if node.id not in ids:
+                    raise TopologyError(f"the layout names the node {node.id!r}, which is no member")
+            points = self.vnodes * sum(node.weight for node in layout.nodes)
+            check_integer("vnodes times the sum of a layout's weights", points, 0, MAX_POINTS)
+        if self.move and not (self.layout.nodes and self.move.target.nodes):
+            raise TopologyError("a move leads from owners to owners, not from or to nobody")
+
     @classmethod
     def found(
         cls, cluster: str, *, cluster_id: str, seed: int, replication_factor: int, vnodes: int = DEFAULT_VNODES
@@ -158,6 +184,7 @@ class Topology:
             seed=seed,
             vnodes=vnodes,
             replication_factor=replication_factor,
+            layout=Layout(replication_factor),
         )
 
     def member(self, id: str) -> Member | None:
@@ -169,15 +196,36 @@ class Topology:
         members = {other.id: other for other in self.members} | {member.id: member}
         return replace(self, members=tuple(members[id] for id in sorted(members)), epoch=self.epoch + 1)
 
+    def wanted(self) -> Layout:
+        """Return the layout that the members and the replication factor ask for.
+
+        Who is leaving is not in it, nor is one that went down before it ever owned anything. It is never empty while
+        somebody owns: the last owners keep what they have.
+        """
+        owning = {node.id for node in self.layout.nodes}
+        nodes = tuple(
+            Node(member.id, member.zone, member.weight)
+            for member in sorted(self.members, key=lambda member: member.id)
+            if not member.leaving and (member.id in owning or member.state != "down")
+        )
+        return Layout(self.replication_factor, nodes or self.layout.nodes)
+
+    def settled(self) -> Topology:
+        """Return this document, of the same epoch, with the wanted layout in force: for a cluster that holds no data yet."""
+        return replace(self, layout=self.wanted(), move=None)
+
     def spec(self) -> PlacementSpec:
-        """Return what placement is computed from: the members that own, sorted by id."""
-        owning = sorted((member for member in self.members if member.owns), key=lambda member: member.id)
+        """Return what the placement in force is computed from."""
+        return self.spec_of(self.layout)
+
+    def spec_of(self, layout: Layout) -> PlacementSpec:
+        """Return what the placement of ``layout`` is computed from."""
         return PlacementSpec(
             algorithm=self.algorithm,
             seed=self.seed,
             vnodes=self.vnodes,
-            replication_factor=self.replication_factor,
-            nodes=tuple(Node(member.id, member.zone, member.weight) for member in owning),
+            replication_factor=layout.replication_factor,
+            nodes=layout.nodes,
         )
 
     def to_json(self) -> bytes:
@@ -198,15 +246,19 @@ class Topology:
         if len(fields["members"]) <= MAX_MEMBERS:  # else the check of the number refuses it
             fields["members"] = [_member(f"members[{at}]", entry) for at, entry in enumerate(fields["members"])]
         fields["members"] = tuple(fields["members"])
+        fields["layout"] = Layout.from_fields("layout", fields["layout"])
+        if fields["move"] is not None:
+            fields["move"] = Move.from_fields("move", fields["move"])
         fields["generations"] = tuple(tuple(it) if type(it) is list else it for it in fields["generations"])
         return cls(**fields)
 
     def __repr__(self) -> str:
-        shown = [f"{member.id}={member.state}" for member in self.members[:8]]
+        shown = [f"{member.id}={member.shown_state}" for member in self.members[:8]]
         if len(self.members) > len(shown):
             shown.append(f"... {len(self.members)} in all")
         return (
-            f"<Topology {self.cluster!r} epoch={self.epoch} rf={self.replication_factor} members=[{', '.join(shown)}]>"
+            f"<Topology {self.cluster!r} epoch={self.epoch} rf={self.replication_factor} members=[{', '.join(shown)}]"
+            f"{f' {self.move!r}' if self.move else ''}>"
         )
 
 

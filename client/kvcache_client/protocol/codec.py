@@ -18,7 +18,7 @@ import msgpack
 
 from kvcache_client.protocol.errors import InvalidKey, UndecodableValue, UnsupportedValue
 from kvcache_client.protocol.limits import KEY_BYTES
-from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, PayloadType
+from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, PayloadType, unfenced
 
 __all__ = ["INT64_MAX", "INT64_MIN", "Key", "Value", "decode_record", "encode_key", "encode_value", "prefixed"]
 
@@ -36,6 +36,7 @@ _BYTES: Final = int(PayloadType.BYTES)
 _TEXT: Final = int(PayloadType.TEXT)
 _INTEGER: Final = int(PayloadType.INTEGER)
 _JSON: Final = int(PayloadType.JSON)
+_FENCED: Final = int(PayloadType.FENCED)
 
 
 def encode_key(key: Key) -> bytes:
@@ -96,6 +97,8 @@ def decode_record(record: bytes) -> Value:
             return msgpack.unpackb(payload, strict_map_key=False)
         if flags == _JSON:
             return json.loads(payload)
+        if flags == _FENCED and (bare := unfenced(record))[FLAGS] != _FENCED:
+            return decode_record(bare)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise UndecodableValue(f"a damaged payload with flags {flags:#04x}: {error}", detail=record) from error
     raise UndecodableValue(f"a payload with flags {flags:#04x}, which this client does not know", detail=record)

@@ -18,6 +18,7 @@ from typing import Final
 
 __all__ = [
     "EXPIRY",
+    "FENCE_BYTES",
     "FLAGS",
     "HEADER_BYTES",
     "NEVER",
@@ -27,12 +28,15 @@ __all__ = [
     "PayloadType",
     "describe",
     "expiry_of",
+    "fence_of",
+    "fenced",
     "flags_of",
     "is_tombstone",
     "make_record",
     "payload_of",
     "restamp",
     "tombstone",
+    "unfenced",
     "version_of",
     "with_expiry",
 ]
@@ -65,7 +69,14 @@ class PayloadType(IntEnum):
     INTEGER = 3
     """A decimal number in ASCII; the only payload that a node reads (incr)."""
     JSON = 4
+    FENCED = 15
+    """Written by the holder of a lock: 8 bytes fence, 1 byte with the flags of the value, the value's payload."""
 
+
+_FENCED: Final = int(PayloadType.FENCED)
+
+FENCE_BYTES: Final = 9
+"""What a fence adds to a payload: itself and the flags of the value."""
 
 _PAYLOAD_NAMES: Final = {int(kind): kind.name.lower() for kind in PayloadType}
 
@@ -103,6 +114,23 @@ def expiry_of(record: bytes) -> int:
 def flags_of(record: bytes) -> int:
     """Return the flags byte."""
     return record[FLAGS]
+
+
+def fenced(fence: int, flags: int, payload: bytes) -> tuple[int, bytes]:
+    """Return flags and payload of a value that is written under ``fence``."""
+    return PayloadType.FENCED, fence.to_bytes(8, "big") + bytes((flags,)) + payload
+
+
+def fence_of(record: bytes) -> int:
+    """Return the fence that a record was written under, 0 if under none."""
+    return int.from_bytes(record[HEADER_BYTES : HEADER_BYTES + 8], "big") if record[FLAGS] == _FENCED else 0
+
+
+def unfenced(record: bytes) -> bytes:
+    """Return the record of the value alone: what it would be had it been written without a fence."""
+    if record[FLAGS] != _FENCED or len(record) < HEADER_BYTES + FENCE_BYTES:
+        return record
+    return record[:FLAGS] + record[HEADER_BYTES + 8 :]
 
 
 def payload_of(record: bytes) -> bytes:

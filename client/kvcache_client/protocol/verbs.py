@@ -55,6 +55,19 @@ class Verb(IntEnum):
     SWAP = 11
     INCR = 12
     TOUCH = 13
+    SCAN = 14
+    DIGEST = 15
+    REPORT = 16
+    ADOPT = 17
+    DELIVER = 18
+    RESYNC = 19
+    REPAIR = 20
+    RESTORE = 21
+    CHANGE = 22
+    LOCK = 23
+    RENEW = 24
+    UNLOCK = 25
+    LOCKS = 26
 
 
 class Status(IntEnum):
@@ -88,6 +101,10 @@ PRESENT: Final = 1
 """Condition of SWAP: the key must exist in any version (replace). Every other number is the version it must have."""
 
 
+_NODES: Final = frozenset({Role.NODE, Role.ADMIN})
+_ADMINS: Final = frozenset({Role.ADMIN})
+
+
 @dataclass(frozen=True, slots=True)
 class VerbSpec:
     """One row of the table. A field that ends in ``...`` repeats; one in ``?`` may be nil."""
@@ -96,6 +113,8 @@ class VerbSpec:
     fields: tuple[str, ...]
     replies: tuple[str, ...]
     meaning: str
+    roles: frozenset[Role] = frozenset(Role)
+    """Who may ask."""
 
 
 VERBS: Final[Mapping[Verb, VerbSpec]] = {
@@ -160,5 +179,67 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
             ("OK record", "MISS"),
             "give a live record another expiry",
         ),
+        VerbSpec(
+            Verb.SCAN,
+            ("session", "partition", "after", "whole"),
+            ("OK more (key record)...",),
+            "the records of a partition whose keys follow, in order, tombstones included; only their headers unless whole",
+            _NODES,
+        ),
+        VerbSpec(
+            Verb.DIGEST,
+            ("session", "partition..."),
+            ("OK digest...",),
+            "a number for each partition that is the same where the keys and versions in it are",
+            _NODES,
+        ),
+        VerbSpec(Verb.REPORT, (), ("OK document",), "how far the node is with what is going on, JSON in bytes", _NODES),
+        VerbSpec(Verb.ADOPT, ("document",), ("OK epoch",), "go by this topology document if it is newer", _NODES),
+        VerbSpec(
+            Verb.DELIVER,
+            ("owner",),
+            ("OK pending",),
+            "hand over now what is held for that owner; how many records are still to go",
+            _NODES,
+        ),
+        VerbSpec(
+            Verb.RESYNC,
+            ("partition...",),
+            ("OK",),
+            "pull these partitions from their other owners again: something in them may have been missed",
+            _NODES,
+        ),
+        VerbSpec(
+            Verb.REPAIR,
+            ("fence", "partition..."),
+            ("OK compared copied",),
+            "compare these partitions with their other owners and copy what differs, both ways, under the lock job",
+            _ADMINS,
+        ),
+        VerbSpec(
+            Verb.RESTORE,
+            ("fence", "(key record)..."),
+            ("OK (status | code)...",),
+            "keep records of a snapshot, each unless a newer version is there, under the lock job",
+            _ADMINS,
+        ),
+        VerbSpec(
+            Verb.CHANGE,
+            ("fence", "change"),
+            ("OK epoch",),
+            "change the topology as the JSON in bytes says, under the lock topology",
+            _ADMINS,
+        ),
+        VerbSpec(
+            Verb.LOCK,
+            ("resource", "token", "lease_ms", "doing"),
+            ("OK fence",),
+            "take a lock for so long, or be told by AdminBusy who has it; the same token may ask again",
+        ),
+        VerbSpec(
+            Verb.RENEW, ("resource", "token", "lease_ms"), ("OK", "MISS"), "hold a lock for longer; MISS: it is lost"
+        ),
+        VerbSpec(Verb.UNLOCK, ("resource", "token"), ("OK", "MISS"), "give a lock back; MISS: it was lost"),
+        VerbSpec(Verb.LOCKS, (), ("OK document",), "the locks that are held, JSON in bytes"),
     )
 }

@@ -242,7 +242,7 @@ class World:
 @pytest.fixture(scope="session")
 def view() -> View:
     topology = Topology.found("test", cluster_id="00c0ffee", seed=1, replication_factor=1)
-    return View(topology.with_member(Member("n1", "127.0.0.1:7700")))
+    return View(topology.with_member(Member("n1", "127.0.0.1:7700")).settled())
 
 
 @pytest.fixture

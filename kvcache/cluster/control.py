@@ -1,0 +1,155 @@
+"""Control: what a node does for other nodes and for operators, beyond serving data.
+
+Here lives the implementation of ``service.peers.Control``: it joins the loader, the handover, the locks and the document. Never
+here: the parts themselves, or the messages by which all this is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from kvcache.cluster import changes
+from kvcache.cluster.handover import Handover
+from kvcache.cluster.loader import Loader
+from kvcache.cluster.lock_store import Held, LockStore
+from kvcache.cluster.registry import Registry
+from kvcache.cluster.repairer import Repairer
+from kvcache.service.service import Service
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.errors import AdminBusy, ControlPlaneUnavailable, InvalidOption, NotReady
+
+__all__ = ["CHANGES", "NodeControl"]
+
+Change = Callable[..., Topology]
+
+CHANGES: Final[dict[str, tuple[Change, dict[str, type]]]] = {
+    "purge": (changes.purge, {"prefix": str, "version": int, "keep_after": int}),
+    "drain": (changes.drain, {"id": str}),
+    "remove": (changes.remove, {"id": str, "force": bool}),
+    "reweight": (changes.reweight, {"id": str, "weight": int}),
+    "replicas": (changes.replicas, {"count": int}),
+    "throttle": (changes.throttle, {"rate": int}),
+    "cancel": (changes.cancel_move, {}),
+}
+"""What an operator may ask to be changed in the document -> the function that does it, and its arguments."""
+
+
+class NodeControl:
+    """The control of one node. Without a registry (a node that is alone) locks and changes are not to be had."""
+
+    def __init__(
+        self,
+        service: Service,
+        incarnation: str,
+        adopt: Callable[[Topology], Awaitable[None]],
+        registry: Registry | None,
+        locks: LockStore | None,
+    ) -> None:
+        self.loader: Loader
+        self.handover: Handover
+        self.repairer: Repairer
+        self._service = service
+        self._incarnation = incarnation
+        self._adopt = adopt
+        self._registry = registry
+        self._locks = locks
+        self.floor: Callable[[str], Awaitable[int]]
+
+    def report(self) -> dict[str, Any]:
+        """Return how far this node is with what is going on, as plain data (``decisions.Report``)."""
+        receiving = self.loader.receiving
+        return {
+            "epoch": self._service.epoch,
+            "incarnation": self._incarnation,
+            "session": receiving.session,
+            "left": self.loader.left,
+            "total": receiving.total,
+            "records": receiving.records,
+            "bytes": receiving.bytes,
+            "hints": self._service.hints.owners(),
+        }
+
+    def resync(self, partitions: list[int]) -> None:
+        """Pull these partitions from their other owners again, in the background."""
+        self.loader.resync(partitions)
+
+    async def adopt(self, document: bytes) -> int:
+        """Go by a document if it is newer; returns the epoch in force."""
+        topology = Topology.from_json(document)
+        ownership = self._service.ownership
+        if ownership is None:
+            raise NotReady("the node has not joined its cluster yet")
+        if topology.cluster_id != ownership.topology.cluster_id:
+            raise InvalidOption(f"the document of cluster {topology.cluster_id} is none of {ownership.topology.cluster_id}")
+        if topology.epoch > ownership.epoch:
+            await self._adopt(topology)
+        return self._service.epoch
+
+    async def deliver(self, owner: str) -> int:
+        """Hand over what is held for ``owner``; returns how many records are left."""
+        return await self.handover.deliver(owner)
+
+    async def repair(self, partitions: list[int]) -> tuple[int, int]:
+        """Compare partitions with their other owners and copy what differs; returns (compared, copied) records."""
+        return await self.repairer.repair(partitions)
+
+    async def change(self, fence: int, change: dict[str, Any]) -> int:
+        """Change the document as an operator wishes; returns its new epoch."""
+        make, arguments = _wish(change)
+        registry, known = self._registry, self._known()
+        if registry is None:
+            topology = make(known, **arguments, fence=fence)
+        else:
+            topology = await registry.update(lambda stored: make(stored, **arguments, fence=fence), known)
+        await self._adopt(topology)
+        return topology.epoch
+
+    def _known(self) -> Topology:
+        ownership = self._service.ownership
+        if ownership is None:
+            raise NotReady("the node has not joined its cluster yet")
+        return ownership.topology
+
+    async def lock(self, resource: str, token: str, lease_ms: int, doing: str) -> int:
+        """Take a lock for a client; returns its fence. Raises ``AdminBusy``, which says who has it."""
+        owner, _, reason = doing.partition(": ")
+        answer = await self._store().acquire(resource, token, lease_ms, owner, reason, await self.floor(resource))
+        if isinstance(answer, Held):
+            raise AdminBusy(f"{resource} is locked: {answer}", detail=answer.lease_left_ms)
+        return answer.fence
+
+    async def renew(self, resource: str, token: str, lease_ms: int) -> bool:
+        """Hold a lock for longer; returns whether it was still held."""
+        return await self._store().renew(resource, token, lease_ms)
+
+    async def unlock(self, resource: str, token: str) -> bool:
+        """Give a lock back; returns whether it was still held."""
+        return await self._store().release(resource, token)
+
+    async def locks(self) -> list[dict[str, Any]]:
+        """Return the locks that are held, as plain data."""
+        return [held.as_dict() for held in await self._store().locks()]
+
+    def _store(self) -> LockStore:
+        if self._locks is None:
+            raise ControlPlaneUnavailable("this node runs without a coordinator, so there are no locks")
+        return self._locks
+
+    def __repr__(self) -> str:
+        return f"<NodeControl {self.loader!r} {self.handover!r}>"
+
+
+def _wish(change: dict[str, Any]) -> tuple[Change, dict[str, Any]]:
+    """Return the function and the checked arguments of a change that somebody asks for."""
+    name = change.get("change")
+    if not isinstance(name, str) or name not in CHANGES:
+        raise InvalidOption(f"change={name!r:.60}: must be one of {', '.join(CHANGES)}")
+    make, kinds = CHANGES[name]
+    arguments = {}
+    for argument, kind in kinds.items():
+        value = change.get(argument)
+        if type(value) is not kind:
+            raise InvalidOption(f"{name}: {argument}={value!r:.60} must be {kind.__name__}")
+        arguments[argument] = value
+    return make, arguments

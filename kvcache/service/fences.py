@@ -1,0 +1,42 @@
+"""Fences: the last guard against a lock holder that does not know that it has lost its lock.
+
+Here lives the highest fence that this node has seen for each resource. Never here: handing fences out (the coordinator does).
+
+A paused holder can't be stopped by a lease: it may wake up at any line and go on. So every command carries the number that the
+lock gave out, and whoever has seen a higher one refuses (Kleppmann, "How to do distributed locking", 2016).
+"""
+
+from __future__ import annotations
+
+from kvcache_client.protocol.errors import MalformedFrame, StaleFence
+
+__all__ = ["Fences"]
+
+
+class Fences:
+    """The highest fence by resource, and how many commands were refused."""
+
+    __slots__ = ("highest", "refused")
+
+    def __init__(self) -> None:
+        self.highest: dict[str, int] = {}
+        self.refused = 0
+
+    def check(self, resource: str, fence: object) -> int:
+        """Return ``fence`` and remember it. Raises ``StaleFence`` if a higher one was here before."""
+        if not isinstance(fence, int) or fence < 1:
+            raise MalformedFrame(f"a fence is a positive integer, not {fence!r:.60}")
+        seen = self.highest.get(resource, 0)
+        if fence < seen:
+            self.refused += 1
+            raise StaleFence(f"fence {fence} of {resource}: a holder with fence {seen} was here already", detail=seen)
+        self.highest[resource] = fence
+        return fence
+
+    def saw(self, resource: str, fence: int) -> None:
+        """Remember a fence that others report."""
+        if fence > self.highest.get(resource, 0):
+            self.highest[resource] = fence
+
+    def __repr__(self) -> str:
+        return f"<Fences {self.highest} refused={self.refused}>"

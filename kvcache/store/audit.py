@@ -131,8 +131,9 @@ def _holding(store: Store) -> list[str]:
     faults = []
     if store.forget_ms > store.now_ms or (store.forget_ms < store.now_ms and not store.holds_tombstones):
         faults.append(f"tombstones are over up to {store.forget_ms} ms, it is {store.now_ms} ms")
-    if not all(0 <= number < len(store.tables) for number in store.thin_graves):
-        faults.append(f"tombstones were given up in {max(store.thin_graves)}, which is no partition")
+    unknown = [number for number in store.thin_graves if not 0 <= number < len(store.tables)]
+    if unknown:
+        faults.append(f"tombstones were given up in {unknown[0]}, which is no partition")
     if store.statistics().tombstones_dropped == 0 and store.thin_graves:
         faults.append(f"{len(store.thin_graves)} partitions have given tombstones up, but none was counted")
     return faults

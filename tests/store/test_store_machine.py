@@ -181,6 +181,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.hold_tombstones(held)
         self.held_ms = self.forget_ms if held else None
 
+    @rule(key=keys, version=versions, late=st.integers(0, 1_000))
+    def bury_and_let_the_time_pass(self, key: bytes, version: int, late: int) -> None:
+        self.hold_tombstones(True)
+        self.put(key, tombstone(version + 1, self.now_ms + 1_000))
+        self.count_losses()
+        self.move_to(self.now_ms + 1_000 + late, 1000)
+        self.count_losses()
+        self.put(key, make_record(version, NEVER, 1, b"older"))
+
     @rule(key=keys, version=versions)
     def forget(self, key: bytes, version: int) -> None:
         known = self.seen(self.model.get(key))

@@ -25,7 +25,7 @@ class StoreCorrupted(RuntimeError):
 
 def audit(store: Store) -> None:
     """Recount bytes, queues, deadlines and counters. Raises ``StoreCorrupted``."""
-    faults = [*_tables(store), *_queues(store), *_deadlines(store), *_bytes(store), *_counters(store)]
+    faults = [*_tables(store), *_queues(store), *_deadlines(store), *_bytes(store), *_counters(store), *_holding(store)]
     if faults:
         raise StoreCorrupted(f"{store!r}: " + "; ".join(faults[:10]))
 
@@ -125,6 +125,18 @@ def _bytes(store: Store) -> list[str]:
         )
         if said != counted
     ]
+
+
+def _holding(store: Store) -> list[str]:
+    faults = []
+    if store.forget_ms > store.now_ms or (store.forget_ms < store.now_ms and not store.holds_tombstones):
+        faults.append(f"tombstones are over up to {store.forget_ms} ms, it is {store.now_ms} ms")
+    unknown = [number for number in store.thin_graves if not 0 <= number < len(store.tables)]
+    if unknown:
+        faults.append(f"tombstones were given up in {unknown[0]}, which is no partition")
+    if store.statistics().tombstones_dropped == 0 and store.thin_graves:
+        faults.append(f"{len(store.thin_graves)} partitions have given tombstones up, but none was counted")
+    return faults
 
 
 def _counters(store: Store) -> list[str]:

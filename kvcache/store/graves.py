@@ -3,7 +3,8 @@
 Here lives their keeping within a budget of their own. Never here: live records, or who beats whom.
 
 A tombstone is forgotten when its own time is over. When the budget is full, those that would be forgotten soonest go first and
-are counted, since from then on an old version of their key could return; live records never push one out.
+are counted and their partitions noted, since from then on an old version of their key could return; live records never push
+one out.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Graves:
         "ledger",
         "made",
         "superseded",
+        "thin",
         "wheel",
     )
 
@@ -40,6 +42,8 @@ class Graves:
         self.ledger = Ledger()
         self.wheel = Wheel(now_ms, self.ledger, self._forget_ms)
         self.budget_bytes = budget_bytes
+        self.thin: set[int] = set()
+        """Partitions of tombstones that were dropped; the reader takes out what it has dealt with."""
         self.count = 0
         self.made = self.superseded = self.forgotten = self.dropped = 0
 
@@ -62,9 +66,10 @@ class Graves:
             for oldest, number in self.wheel.soonest(_DROP_AT_ONCE):
                 self.remove(self._tables[number], oldest)
                 self.dropped += 1
+                self.thin.add(number)
 
     def supersede(self, table: Table, key: bytes) -> None:
-        """Remove the tombstone of a key because of a newer version."""
+        """Remove the tombstone of a key because of a newer version, or because it is no longer wanted."""
         self.remove(table, key)
         self.superseded += 1
 

@@ -39,11 +39,11 @@ class StoreStatistics:
     evictions: int
     """Live records thrown out for want of memory, one that alone exceeds the budget included."""
     dropped: int
-    """Records that went with their whole partition."""
+    """Records that went with their whole partition, or were forgotten one by one."""
     tombstones_made: int
     """Tombstones kept, by a delete or in place of an expired record."""
     tombstones_superseded: int
-    """Tombstones replaced by a newer version, or gone with their whole partition."""
+    """Tombstones replaced by a newer version, gone with their whole partition, or forgotten one by one."""
     tombstones_forgotten: int
     """Tombstones whose own time was over."""
     tombstones_dropped: int

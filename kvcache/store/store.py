@@ -6,7 +6,7 @@ Here lives the rule which record a key holds, and when one goes. Never here: the
 A key is always passed with its partition, which must follow from the key alone. The last writer wins: of two records the
 one with the higher version stays, and on a tie a tombstone, then the larger bytes; so puts may be repeated and reordered
 at will. A record is invisible from its expiry on, and then acts as the tombstone of its own version, whether its memory
-is reclaimed yet or not.
+is reclaimed yet or not. A tombstone is over at a time of its own, which ``hold_tombstones`` makes stand still.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 
 from kvcache.store.audit import audit
 from kvcache.store.config import StoreConfig, check_budget
+from kvcache.store.contents import digest_of, scan_table
 from kvcache.store.graves import Graves
 from kvcache.store.live import LiveRecords
 from kvcache.store.outcome import Put
@@ -40,8 +41,9 @@ class Store:
     """
 
     __slots__ = (
-        "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_ledger", "_wake_ms",
-        "budget_bytes", "graves", "hits", "live", "misses", "now6", "now_ms", "policy", "tables", "uses",
+        "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_forget6", "_forget_ms", "_held",
+        "_ledger", "_wake_ms", "budget_bytes", "graves", "hits", "live", "misses", "now6", "now_ms", "policy", "tables",
+        "thin_graves", "uses",
     )  # fmt: skip
 
     def __init__(self, config: StoreConfig, now_ms: int) -> None:
@@ -51,11 +53,18 @@ class Store:
         self.budget_bytes = config.budget_bytes
         self.now_ms = now_ms
         self.now6 = now_ms.to_bytes(6, "big")
+        self._held = False
+        self._forget_ms, self._forget6 = now_ms, self.now6  # the time for tombstones: now, or when they were held
         self.tables: list[Table] = [EMPTY_TABLE] * config.partitions
         self.live = LiveRecords(self.tables, ledger, now_ms)
         self.policy = self.live.policy
         self.uses = self.policy.uses
         self.graves = Graves(self.tables, ledger, now_ms, config.tombstone_budget(config.budget_bytes))
+        self.thin_graves = self.graves.thin
+        """Partitions that gave tombstones up before their time: deletes may come undone there until they are repaired.
+
+        Who repairs a partition takes it out first; it comes back if more is given up meanwhile.
+        """
         self._wake_ms = 0
         self.hits = self.misses = 0
         self._created = self._deletions = self._expirations = self._evictions = self._dropped = 0
@@ -102,10 +111,54 @@ class Store:
 
     def drop(self, partition: int) -> None:
         """Forget a whole partition, tombstones included."""
+        self.thin_graves.discard(partition)
         table = self.tables[partition]
         if table is not EMPTY_TABLE:
             self.graves.clear(table)
             self._dropped += self.live.clear(table)
+
+    def forget(self, partition: int, key: bytes, version: int) -> bool:
+        """Forget the record or tombstone of ``key`` without a trace, if it still has exactly this version; returns whether.
+
+        An older version may come back afterwards. For what was kept on behalf of others, or is hidden for good.
+        """
+        standing = self.peek(partition, key)
+        if standing is None or version_of(standing) != version:
+            return False
+        table = self.tables[partition]
+        if key in table.graves:
+            self.graves.supersede(table, key)
+        else:
+            self.live.take(table, key)
+            self._dropped += 1
+        return True
+
+    def scan(
+        self, partition: int, after: bytes, limit_bytes: int, with_payload: bool
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Return the next records of keys above ``after``, in byte order of their keys, and whether there are more.
+
+        Records are as ``records`` gives them; without payload only the header of each. They stop after the one with which
+        keys and records reach ``limit_bytes``; there is at least one if any is left. Begin with ``b""``.
+        """
+        return scan_table(self.tables[partition], after, limit_bytes, with_payload, self._visible)
+
+    def digest(self, partition: int) -> int:
+        """Return 64 bits that are equal in stores which hold the same versions of the same keys, 0 if there are none.
+
+        Tombstones count, and an expired record does as its tombstone. See ``contents.digest_of`` for what may be missed.
+        """
+        return digest_of(self.tables[partition], self._forget_ms)
+
+    def hold_tombstones(self, held: bool) -> None:
+        """Keep tombstones whose time comes to be over from now on, and let them act, until they are let go of again.
+
+        For as long as older versions may still arrive from another node. Their budget holds all the same: see ``thin_graves``.
+        """
+        self._held = held
+        if not held:
+            self._forget_ms, self._forget6 = self.now_ms, self.now6
+            self._wake_ms = 0
 
     def records(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield each key of a partition with its record, tombstones included, as they are now; later changes do not show."""
@@ -122,6 +175,8 @@ class Store:
         if now_ms > self.now_ms:
             self.now_ms = now_ms
             self.now6 = now_ms.to_bytes(6, "big")
+            if not self._held:
+                self._forget_ms, self._forget6 = now_ms, self.now6
         return now_ms >= self._wake_ms and self._reclaim(work)
 
     def resize(self, budget_bytes: int) -> None:
@@ -131,6 +186,16 @@ class Store:
         self.graves.budget_bytes = self._config.tombstone_budget(budget_bytes)
         self.graves.hold_budget()
         self._wake_ms = 0
+
+    @property
+    def forget_ms(self) -> int:
+        """The time up to which tombstones are over: now, or the moment since which they are held."""
+        return self._forget_ms
+
+    @property
+    def holds_tombstones(self) -> bool:
+        """Whether tombstones are kept beyond their time."""
+        return self._held
 
     @property
     def used_bytes(self) -> int:
@@ -172,7 +237,7 @@ class Store:
         graves = self.tables[partition].graves
         grave = graves.get(key) if graves else None
         if grave is not None:
-            if grave[8:14] > now6 and record[:8] <= grave[:8]:
+            if grave[8:14] > self._forget6 and record[:8] <= grave[:8]:
                 return _SAME if record[:8] == grave[:8] else _OLDER
             self.graves.supersede(self.tables[partition], key)
         self._created += 1
@@ -205,9 +270,9 @@ class Store:
                 return _OLDER
             self.live.take(table, key)
             self._deletions += 1
-        elif older is not None and older[8:14] > self.now6 and grave <= older:
+        elif older is not None and older[8:14] > self._forget6 and grave <= older:
             return _SAME if grave[:8] == older[:8] else _OLDER
-        if grave[8:14] > self.now6:
+        if grave[8:14] > self._forget6:
             if older is not None:
                 self.graves.supersede(table, key)
             self.graves.keep(partition, key, grave)
@@ -216,16 +281,16 @@ class Store:
         return _CREATED if value is None else _REPLACED
 
     def _visible(self, record: bytes | None) -> bytes | None:
-        # What a record is at this moment: itself, a tombstone once it has expired, then nothing.
+        # What a record is at this moment: itself, a tombstone once it has expired, then nothing (unless those are held).
         if record is None or record[8:14] > self.now6:
             return record
         grave = _as_tombstone(record)
-        return grave if grave[8:14] > self.now6 else None
+        return grave if grave[8:14] > self._forget6 else None
 
     def _expired(self, partition: int, key: bytes, record: bytes) -> None:
         self._expirations += 1
         grave = _as_tombstone(record)
-        if grave[8:14] > self.now6:
+        if grave[8:14] > self._forget6:
             self.graves.keep(partition, key, grave)
 
     def _fit(self, partition: int, key: bytes, cost: int) -> None:
@@ -263,12 +328,15 @@ class Store:
         for partition, key, record in due:
             self._expired(partition, key, record)
         work -= len(due)
-        work -= self.graves.forget_due(now_ms, work)
+        work -= self.graves.forget_due(self._forget_ms, work)
         over = self.used_bytes > self.budget_bytes
         while over and work > 0:
             over = self._evict() and self.used_bytes > self.budget_bytes
             work -= 1
-        self._wake_ms = 0 if over else min(self.live.wheel.wake_ms, self.graves.wheel.wake_ms)
+        wake_ms, graves_ms = self.live.wheel.wake_ms, self.graves.wheel.wake_ms
+        if self._held and graves_ms:  # nothing of theirs comes due while their time stands still
+            graves_ms = wake_ms
+        self._wake_ms = 0 if over else min(wake_ms, graves_ms)
         return self._wake_ms == 0
 
     def __len__(self) -> int:
@@ -277,7 +345,8 @@ class Store:
 
     def __repr__(self) -> str:
         used = f"{self.used_bytes}/{self.budget_bytes} B"
-        return f"<Store records={len(self)} tombstones={len(self.graves)} used={used} now={self.now_ms} ms>"
+        held = " (held)" if self._held else ""
+        return f"<Store records={len(self)} tombstones={len(self.graves)}{held} used={used} now={self.now_ms} ms>"
 
 
 def _as_tombstone(record: bytes) -> bytes:

@@ -140,6 +140,18 @@ def tombstones_over_their_budget(store: Store) -> None:
     store.graves.budget_bytes = 10
 
 
+def tombstones_of_another_time(store: Store) -> None:
+    store._forget_ms -= 1
+
+
+def a_thin_partition_that_is_none(store: Store) -> None:
+    store.thin_graves.add(8)
+
+
+def a_thin_partition_without_a_loss(store: Store) -> None:
+    store.thin_graves.add(3)
+
+
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
@@ -170,6 +182,9 @@ def tombstones_over_their_budget(store: Store) -> None:
         (a_lost_count_of_tombstones, "the counters of tombstones say 1, there are 1"),
         (a_wrong_number_of_tombstones, "the counters of tombstones say 2, there are 1"),
         (tombstones_over_their_budget, "bytes of 10"),
+        (tombstones_of_another_time, f"tombstones are over up to {NOW - 1} ms, it is {NOW} ms"),
+        (a_thin_partition_that_is_none, "tombstones were given up in 8, which is no partition"),
+        (a_thin_partition_without_a_loss, "1 partitions have given tombstones up, but none was counted"),
     ],
 )
 def test_a_damage_is_found_and_named(sound: Store, damage: Callable[[Store], None], finding: str) -> None:

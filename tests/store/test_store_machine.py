@@ -38,22 +38,22 @@ def partition_of(key: bytes) -> int:
     return key[0] % PARTITIONS
 
 
-def seen_at(now_ms: int, record: bytes | None) -> bytes | None:
+def seen_at(now_ms: int, record: bytes | None, forget_ms: int) -> bytes | None:
     """Return what a record is at a moment: itself, the tombstone that it leaves when it expires, or nothing."""
-    if record is None or expiry_of(record) > now_ms:
+    if record is None or expiry_of(record) > (forget_ms if is_tombstone(record) else now_ms):
         return record
     if is_tombstone(record):
         return None
-    return seen_at(now_ms, tombstone(version_of(record), expiry_of(record) + TOMBSTONE_MS))
+    return seen_at(now_ms, tombstone(version_of(record), expiry_of(record) + TOMBSTONE_MS), forget_ms)
 
 
 def rank(record: bytes) -> tuple[int, bool, bytes]:
     return version_of(record), is_tombstone(record), record
 
 
-def judge(known: bytes | None, record: bytes, now_ms: int) -> tuple[Put, bytes | None]:
+def judge(known: bytes | None, record: bytes, now_ms: int, forget_ms: int) -> tuple[Put, bytes | None]:
     """Return what putting ``record`` must do to a key of which ``known`` is seen, and what is seen of it from then on."""
-    new = seen_at(now_ms, record)
+    new = seen_at(now_ms, record, forget_ms)
     bid = new or tombstone(version_of(record), expiry_of(record))  # a delete as old as that can still take a value away
     if known is not None and rank(bid) <= rank(known):
         return Put.SAME if version_of(bid) == version_of(known) else Put.OLDER, known
@@ -66,9 +66,19 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(tombstones=st.sampled_from([None, 0, 1_500, 6_000]), phase=st.sampled_from([0, 1, 200, 65_000]))
     def start(self, tombstones: int | None, phase: int) -> None:
         self.now_ms = START_MS + phase
+        self.held_ms: int | None = None
         self.store = Store(StoreConfig(MIN_BUDGET_BYTES, tombstones, PARTITIONS), self.now_ms)
         self.model: dict[bytes, bytes] = {}
+        self.digests: dict[frozenset[tuple[bytes, int]], int] = {frozenset(): 0}
         self.gets = self.evictions = self.tombstones_dropped = 0
+
+    @property
+    def forget_ms(self) -> int:
+        """When tombstones are judged: now, or when they were first held."""
+        return self.now_ms if self.held_ms is None else self.held_ms
+
+    def seen(self, record: bytes | None) -> bytes | None:
+        return seen_at(self.now_ms, record, self.forget_ms)
 
     def expiry(self, lifetime: int | None) -> int:
         return NEVER if lifetime is None else self.now_ms + lifetime
@@ -95,8 +105,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.put(key, before)
 
     def put(self, key: bytes, record: bytes) -> None:
-        known = seen_at(self.now_ms, self.model.pop(key, None))
-        expected, after = judge(known, record, self.now_ms)
+        known = self.seen(self.model.pop(key, None))
+        expected, after = judge(known, record, self.now_ms, self.forget_ms)
         dropped = self.store.statistics().tombstones_dropped
         # The key is a copy, as from a socket: a store must not count on its being the object that it holds.
         outcome = self.store.put(partition_of(key), bytes(bytearray(key)), record)
@@ -106,7 +116,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert is_tombstone(known)
             assert self.store.statistics().tombstones_dropped > dropped
             self.tombstones_dropped += 1
-            expected, after = judge(None, record, self.now_ms)
+            expected, after = judge(None, record, self.now_ms, self.forget_ms)
         assert outcome is expected
         if after is not None:
             self.model[key] = after
@@ -114,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(key=keys)
     def get(self, key: bytes) -> None:
         self.gets += 1
-        known = seen_at(self.now_ms, self.model.get(key))
+        known = self.seen(self.model.get(key))
         expected = None if known is None or is_tombstone(known) else known
         assert self.store.get(partition_of(key), key) == expected
 
@@ -147,7 +157,11 @@ class StoreMachine(RuleBasedStateMachine):
             if not self.store.advance(self.now_ms):
                 break
         assert self.store.used_bytes <= self.store.budget_bytes
-        late = [record for record in self.held() if expiry_of(record) >> 8 < self.now_ms >> 8]
+        late = [
+            record
+            for record in self.held()
+            if expiry_of(record) >> 8 < (self.forget_ms if is_tombstone(record) else self.now_ms) >> 8
+        ]
         assert late == []
 
     def held(self) -> list[bytes]:
@@ -162,6 +176,41 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = {key: record for key, record in self.model.items() if partition_of(key) != partition}
         assert list(self.store.records(partition)) == []
 
+    @rule(held=st.booleans())
+    def hold_tombstones(self, held: bool) -> None:
+        self.store.hold_tombstones(held)
+        self.held_ms = self.forget_ms if held else None
+
+    @rule(key=keys, version=versions, late=st.integers(0, 1_000))
+    def bury_and_let_the_time_pass(self, key: bytes, version: int, late: int) -> None:
+        self.hold_tombstones(True)
+        self.put(key, tombstone(version + 1, self.now_ms + 1_000))
+        self.count_losses()
+        self.move_to(self.now_ms + 1_000 + late, 1000)
+        self.count_losses()
+        self.put(key, make_record(version, NEVER, 1, b"older"))
+
+    @rule(key=keys, version=versions)
+    def forget(self, key: bytes, version: int) -> None:
+        known = self.seen(self.model.get(key))
+        expected = known is not None and version_of(known) == version
+        assert self.store.forget(partition_of(key), key, version) is expected
+        if expected:
+            del self.model[key]
+            assert self.store.peek(partition_of(key), key) is None
+
+    @rule(limit=st.sampled_from([1, 60, 1_000, 1 << 20]), with_payload=st.booleans(), partition=st.integers(0, 3))
+    def scan(self, limit: int, with_payload: bool, partition: int) -> None:
+        expected = sorted(self.store.records(partition))
+        found: list[tuple[bytes, bytes]] = []
+        more = True
+        while more:
+            rows, more = self.store.scan(partition, found[-1][0] if found else b"", limit, with_payload)
+            assert rows or not expected
+            assert sum(len(key) + len(record) for key, record in rows[:-1]) < limit
+            found += rows
+        assert found == [(key, record if with_payload else record[:15]) for key, record in expected]
+
     @rule(budget=st.sampled_from([MIN_BUDGET_BYTES, MIN_BUDGET_BYTES + 300_000, 4 * MIN_BUDGET_BYTES]))
     def resize(self, budget: int) -> None:
         self.store.resize(budget)
@@ -170,16 +219,18 @@ class StoreMachine(RuleBasedStateMachine):
     def the_store_knows_what_the_model_knows_but_for_counted_losses(self) -> None:
         self.count_losses()
         for partition in range(PARTITIONS):
-            expected = {key: seen_at(self.now_ms, record) for key, record in self.model.items()}
-            assert dict(self.store.records(partition)) == {
-                key: record for key, record in expected.items() if partition_of(key) == partition
-            }
+            expected = {key: self.seen(record) for key, record in self.model.items() if partition_of(key) == partition}
+            assert dict(self.store.records(partition)) == expected
+            again = {key: version_of(record) for key, record in expected.items() if record is not None}
+            assert self.digests.setdefault(frozenset(again.items()), self.store.digest(partition)) == (
+                self.store.digest(partition)
+            )
 
     def count_losses(self) -> None:
         store = self.store
         values = tombstones = 0
         for key, record in list(self.model.items()):
-            expected = seen_at(self.now_ms, record)
+            expected = self.seen(record)
             held = store.peek(partition_of(key), key)
             if held is not None:
                 assert held == expected
@@ -188,6 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
             if expected is not None:
                 values, tombstones = values + (not is_tombstone(expected)), tombstones + is_tombstone(expected)
         facts = store.statistics()
+        assert bool(store.thin_graves) <= bool(facts.tombstones_dropped)
         assert values <= facts.evictions - self.evictions
         assert tombstones <= facts.tombstones_dropped - self.tombstones_dropped
         self.evictions, self.tombstones_dropped = facts.evictions, facts.tombstones_dropped

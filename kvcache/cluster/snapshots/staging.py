@@ -33,8 +33,9 @@ def free_target(directory: str | os.PathLike[str]) -> str:
         target = os.path.join(os.path.realpath(parent), name)
         if not name or not os.path.isdir(parent):
             raise InvalidOption(f"{shown!r} cannot become a snapshot: {parent or 'it'} is no directory")
-        if os.path.lexists(target):
-            _check_empty(target)
+        _check_empty(target)
+    except FileNotFoundError:
+        return target
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidOption):
             raise

@@ -22,6 +22,7 @@ connection that carried it must be closed (``closes_connection``). Never here: d
     |   `-- AdminBusy                somebody else holds the lock; says who, since when, doing what
     |-- StaleFence                   a newer holder of the lock was here already; nothing was changed
     |-- LockLost                     the lease ran out, or the lock went to somebody else, while it was held
+    |-- SnapshotAbandoned            a snapshot could not be written; nothing of it is left
     |-- SnapshotDamaged              a snapshot that is not whole, not ours or not of this format
     |-- InDoubt                      sent, but the outcome is not known: it may or may not have been applied
     |   |-- ConnectionLost           the connection broke after the request was sent
@@ -66,6 +67,7 @@ __all__ = [
     "Overloaded",
     "ProtocolError",
     "ReplyFull",
+    "SnapshotAbandoned",
     "SnapshotDamaged",
     "StaleEpoch",
     "StaleFence",
@@ -358,6 +360,12 @@ class LockLost(KvCacheError):
     """The lock is not held any more: its lease ran out before it was renewed, or somebody else has it."""
 
     http_status = 409
+
+
+class SnapshotAbandoned(KvCacheError):
+    """The snapshot could not be written (a full disk, say); the message says what failed where. Nothing of it is left."""
+
+    http_status = 507
 
 
 class SnapshotDamaged(KvCacheError):

@@ -3,11 +3,10 @@
 Here lives how the parts fit together, and the life of the process. Never here: what any part does. ::
 
                          +-- Store
-             Service ----+-- HybridClock
-            /       \\
-    Listener         HttpFrontDoor -- AsyncClient (routes any key to its owners)
-     one port              |
-                        Registry ---- Redis/Valkey (the topology document; not needed to serve data)
+             Service ----+-- HybridClock                       Membership --+
+            /       \\                                          Controller --+-- Redis/Valkey
+    Listener         HttpFrontDoor -- AsyncClient               NodeControl -+   (not needed to serve data)
+     one port                         to the other nodes: Loader, Handover, Repairer
 """
 
 from __future__ import annotations
@@ -15,29 +14,40 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
+import random
 import secrets
 import signal
 import time
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from kvcache.cluster.control import NodeControl
+from kvcache.cluster.controller import Controller, Timings, reports_of
+from kvcache.cluster.handover import Handover
+from kvcache.cluster.heartbeat import Heartbeats
+from kvcache.cluster.loader import Loader
+from kvcache.cluster.lock import Lock
+from kvcache.cluster.lock_store import LockStore
+from kvcache.cluster.membership import Membership
 from kvcache.cluster.registry import Registry
-from kvcache.memory import resident_bytes, return_free_pages
+from kvcache.janitor import Janitor
+from kvcache.node_statistics import describe_node
 from kvcache.options import NodeOptions
+from kvcache.service.deciding import DecidingVerbs
 from kvcache.service.ownership import Ownership
+from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity, Service
-from kvcache.store.config import MIN_BUDGET_BYTES, StoreConfig
-from kvcache.store.governor import MemoryGovernor
+from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
 from kvcache_client import AsyncClient, ClientConfig
+from kvcache_client.core.effects import Plan
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import InvalidOption, NotReady
+from kvcache_client.protocol.record import TOMBSTONE_MS
 from kvcache_client.protocol.verbs import Role
 from kvcache_client.protocol.version import WRITERS, HybridClock
 
@@ -45,46 +55,63 @@ __all__ = ["Node", "run"]
 
 _log = logging.getLogger(__name__)
 
-_TICK_SECONDS: Final = 0.2
-"""How often time is looked at when nobody asks anything: what expires is reclaimed within this, or soon after."""
-
-_HURRY_SECONDS: Final = 0.002
-"""The same while more is due than one look reclaims: a new millisecond, and time for requests in between."""
-
-_GOVERN_SECONDS: Final = 0.4
-"""How often the process's real memory is compared with its budget."""
-
 _GRACE_SECONDS: Final = 3.0
 """What HTTP requests under way get to finish when the node stops."""
+
+_AGAIN_SECONDS: Final = 1.0
+"""How long a background task that has failed waits before it begins anew."""
 
 
 class Node:
     """One node of a cluster."""
 
-    def __init__(self, options: NodeOptions) -> None:
+    def __init__(self, options: NodeOptions, timings: Timings | None = None) -> None:
         self.options = options
+        self.timings = timings or Timings()
         self.incarnation = secrets.token_hex(8)
-        self._started = time.monotonic()
-        self._clock = HybridClock(_wall_ms, secrets.randbelow(WRITERS))
-        self._store = Store(StoreConfig(options.memory), _wall_ms())
+        self.started = time.monotonic()
+        self.store = Store(StoreConfig(options.memory), _wall_ms())
+        clock = HybridClock(_wall_ms, secrets.randbelow(WRITERS))
+        self.service = Service(self._identity(), self.store, clock, self.statistics)
+        self.service.add(DecidingVerbs(self.service).handlers)
         self._registry = Registry(options.coordinator, options.cluster) if options.coordinator else None
-        self.service = Service(self._identity(), self._store, self._clock, self.statistics)
+        locks = LockStore(self._registry.coordinator, options.cluster) if self._registry else None
+        self.control = NodeControl(self.service, self.incarnation, self.adopt, self._registry, locks)
+        self.control.loader = self.loader = Loader(self.service, self._run, self._complete)
+        self.control.handover = Handover(self.service, self._run, self._unreachable)
+        self.control.floor = self._highest_fence
+        self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
         self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit))
         limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
-        self._listener = Listener(self.service, self._door, limits)
+        self.listener = Listener(self.service, self._door, limits)
+        self._janitor = Janitor(self.service, options.memory)
+        self._locks = locks
+        self._membership: Membership | None = None
+        self.controller: Controller | None = None
         self._client: AsyncClient | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._ticker: asyncio.TimerHandle | None = None
-        self._governor: MemoryGovernor | None = None
-        self._govern_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._adopting = asyncio.Lock()
         self._stopping = False
 
     async def start(self) -> None:
         """Listen, join the cluster, serve. Raises ``OSError`` if the port is taken."""
         host, _, port = self.options.listen.rpartition(":")
         await self._listen(host.strip("[]"), int(port))
-        await self._adopt(await self._join())
-        self._tick()
+        topology = await self._join()
+        await self.adopt(topology)
+        self.service.watch_for_pauses(int(self.timings.pause * 1000), self._paused)
+        self._janitor.start()
+        for task in (self.loader.run, self.control.handover.run):
+            self._keep_running(task)
+        if self._membership is not None:
+            membership = self._membership
+            self._keep_running(membership.beat)
+            self._keep_running(lambda: membership.follow(self.topology()))
+        if self.controller is not None:
+            self._keep_running(self.controller.run)
+        mine = topology.member(self.options.id)
+        if mine is not None and mine.state == "syncing":
+            self.loader.sync(self.incarnation)
         # What is alive now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -94,7 +121,7 @@ class Node:
         return Identity(self.options.id, self.options.cluster, self.options.value_limit)
 
     async def _listen(self, host: str, port: int) -> None:
-        bound = await self._listener.start(host, port)
+        bound = await self.listener.start(host, port)
         if port == 0:  # address and id follow from the port, which only binding tells; nothing was answered so far
             self.options = self.options.bound_to(bound)
             self.service.identity = self._identity()
@@ -107,17 +134,40 @@ class Node:
 
     @property
     def client(self) -> AsyncClient:
-        """The embedded client, by which HTTP reaches the owners of any key."""
+        """The embedded client, by which this node reaches the others."""
         if self._client is None:
             raise NotReady("the node is not listening yet")
         return self._client
 
+    async def _run(self, plan: Plan[Any]) -> Any:
+        return await self.client.run(plan)
+
     async def _join(self) -> Topology:
         options = self.options
         member = options.member(incarnation=self.incarnation)
-        if self._registry is None:
+        if self._registry is None or self._locks is None:
             return self._found().with_member(member).settled()
-        return await self._registry.join(member, self._found)
+        heartbeats = Heartbeats(self._registry.coordinator, options.cluster)
+        self._membership = Membership(
+            self._registry, heartbeats, member, self.adopt, self.control.report, random.random, self.timings
+        )
+        self.controller = Controller(
+            self._registry, heartbeats, self._controller_lock, self._run, self.topology, self.adopt, self.timings
+        )
+        return await self._membership.join(self._found)
+
+    def _controller_lock(self) -> Lock:
+        if self._locks is None:
+            raise NotReady("this node runs without a coordinator")
+        return Lock(
+            self._locks,
+            "controller",
+            owner=self.options.id,
+            doing="keeps the document true",
+            lease=self.timings.lease,
+            timeout=0.0,
+            floor=lambda: self._highest_fence("controller"),
+        )
 
     def _found(self) -> Topology:
         return Topology.found(
@@ -127,65 +177,100 @@ class Node:
             replication_factor=self.options.replication_factor,
         )
 
-    async def _adopt(self, topology: Topology) -> None:
-        """Answer and route by ``topology``, and tell every client that there is a newer one."""
-        view = await asyncio.get_running_loop().run_in_executor(None, View, topology)
-        ownership = Ownership(self.options.id, topology, view.routes, self.service.ownership)
-        if not self.service.adopt(ownership):
-            return
-        self.client.brain.adopt(view)
-        self._listener.push_epoch(topology.epoch)
-        _log.info("epoch %d: %r", topology.epoch, topology)
-        if self._registry is not None and self._watcher is None:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch(topology), name="topology watch")
+    async def _highest_fence(self, resource: str) -> int:
+        """Return the highest fence of a resource that any node that answers has seen."""
+        name = "lock" if resource.startswith("user:") else resource
+        reports = await self._run(reports_of(self.topology()))
+        seen = [report.fences.get(name, 0) for report in reports.values()]
+        highest: int = max([self.service.fences.highest.get(name, 0), *seen])
+        return highest
 
-    async def _watch(self, known: Topology) -> None:
-        if self._registry is not None:
-            async for topology in self._registry.watch(known):
-                await self._adopt(topology)
+    async def adopt(self, topology: Topology) -> None:
+        """Answer and route by ``topology`` if it is newer, and tell every client that there is a newer one."""
+        async with self._adopting:
+            before = self.service.ownership
+            if before is not None and topology.epoch <= before.epoch:
+                if topology.epoch == before.epoch and topology != before.topology:
+                    _log.error("refused another document of epoch %d: %r", topology.epoch, topology)
+                return
+            loop = asyncio.get_running_loop()
+            view, ownership = await loop.run_in_executor(None, _derive, self.options.id, topology, before)
+            if not self.service.adopt(ownership):
+                return
+            self.client.brain.adopt(view)
+            self.listener.push_epoch(topology.epoch)
+            self._janitor.follow(before, ownership)
+            self.loader.follow(ownership)
+            _log.info("epoch %d: %r", topology.epoch, topology)
+            mine = topology.member(self.options.id)
+            if mine is not None and mine.state == "down" and mine.incarnation == self.incarnation:
+                self._came_back(topology.epoch)
 
-    def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() >= self._govern_at:
-            self._govern_at = loop.time() + _GOVERN_SECONDS
-            self._govern()
-        pause = _HURRY_SECONDS if self.service.tick() else _TICK_SECONDS
-        self._ticker = loop.call_later(pause, self._tick)
+    def _came_back(self, epoch: int) -> None:
+        """The others have taken this node for dead, and did without it."""
+        _log.warning("the cluster took this node for down; pulling what it missed")
+        self.loader.sync(f"{self.incarnation}-{epoch}")
+        if self._membership is not None:
+            self._spawn(self._membership.say_syncing())
 
-    def _govern(self) -> None:
-        """Let the store give way when the process takes more memory than its records account for."""
-        resident = resident_bytes()
-        if resident is None:
-            return
-        if self._governor is None:  # the first look, before any record: this is what an empty node takes
-            self._governor = MemoryGovernor(self.options.memory, resident, MIN_BUDGET_BYTES)
-        advice = self._governor.observe(resident)
-        if advice.trim:
-            return_free_pages()
-        if advice.budget_bytes != self._store.budget_bytes:
-            self._store.resize(advice.budget_bytes)
+    def _paused(self, ms: int) -> None:
+        """This process stood still: what it holds may be out of date, and it answers for nothing before it knows."""
+        _log.warning("this process stood still for %d ms; pulling what it missed", ms)
+        if ms > TOMBSTONE_MS // 2:  # what was deleted meanwhile may be forgotten elsewhere: start empty
+            self._janitor.wipe()
+        self.loader.sync(f"{self.incarnation}-{secrets.token_hex(4)}")
+
+    async def _complete(self) -> None:
+        """All is there: say so."""
+        ownership = self.service.ownership
+        mine = ownership.topology.member(self.options.id) if ownership else None
+        if self._membership is not None and mine is not None and mine.state in ("syncing", "down"):
+            self._spawn(self._membership.say_up())
+
+    def _unreachable(self) -> set[str]:
+        return set(self.client.brain.down)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _keep_running(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._spawn(self._supervised(work))
+
+    async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a background task for ever: a bug in one must not end it silently, nor take the node along."""
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001  # the edge of the background: it has nobody else to tell
+                _log.exception("bug in a background task of the node")
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def stop(self) -> None:
         """Finish what is under way, then close everything."""
         self._stopping = True
-        self._listener.stop_accepting()
-        if self._ticker is not None:
-            self._ticker.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        self.listener.stop_accepting()
+        self._janitor.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._door.stop(_GRACE_SECONDS)
         if self._client is not None:
             await self._client.close()
-        await self._listener.stop()
+        await self.listener.stop()
+        if self._membership is not None:
+            await self._membership.leave()
         if self._registry is not None:
             await self._registry.close()
 
     # What HTTP and STATS show
 
     def ready(self) -> bool:
-        """Say whether the node has joined and is not about to stop."""
-        return self.service.ownership is not None and not self._stopping
+        """Say whether the node owns something, holds all of it, and is not about to stop."""
+        ownership = self.service.ownership
+        return ownership is not None and any(ownership.readable) and not self.loader.syncing.left and not self._stopping
 
     def topology(self) -> Topology:
         """Return the topology in use. Raises ``NotReady`` before the first."""
@@ -195,36 +280,16 @@ class Node:
 
     def statistics(self) -> dict[str, Any]:
         """Return the node's counters, in sections, fit for JSON."""
-        ownership = self.service.ownership
-        owned = ownership.routes.readers if ownership else ()
-        me = self.options.id
-        return {
-            "node": {
-                "id": me,
-                "cluster": self.options.cluster,
-                "address": self.options.advertise,
-                "incarnation": self.incarnation,
-                "version": version("kvcache"),
-                "pid": os.getpid(),
-                "uptime_seconds": round(time.monotonic() - self._started, 3),
-                "ready": self.ready(),
-            },
-            "store": asdict(self._store.statistics()),
-            "stream": {
-                **self._listener.counters.as_dict(),
-                "connections": self._listener.connections,
-                "hinted": self.service.hints.noted_count,
-            },
-            "topology": {
-                "epoch": self.service.epoch,
-                "members": len(ownership.topology.members) if ownership else 0,
-                "partitions": sum(me in owners for owners in owned),
-                "primaries": sum(owners[0] == me for owners in owned),
-            },
-        }
+        return describe_node(self)
 
     def __repr__(self) -> str:
         return f"<Node {self.options.id} {'ready' if self.ready() else 'not ready'} {self.service!r}>"
+
+
+def _derive(node: str, topology: Topology, before: Ownership | None) -> tuple[View, Ownership]:
+    """Compute what follows from a document: tens of milliseconds, so not on the event loop."""
+    view = View(topology)
+    return view, Ownership(node, topology, view.routes, before)
 
 
 def _wall_ms() -> int:

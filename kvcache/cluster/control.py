@@ -7,6 +7,7 @@ here: the parts themselves, or the messages by which all this is asked for.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any, Final
 
 from kvcache.cluster import changes
@@ -14,10 +15,9 @@ from kvcache.cluster.handover import Handover
 from kvcache.cluster.loader import Loader
 from kvcache.cluster.lock_store import Held, LockStore
 from kvcache.cluster.registry import Registry
-from kvcache.cluster.repairer import Repairer
 from kvcache.service.service import Service
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import AdminBusy, ControlPlaneUnavailable, InvalidOption, NotReady
+from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, NotReady
 
 __all__ = ["CHANGES", "NodeControl"]
 
@@ -48,7 +48,7 @@ class NodeControl:
     ) -> None:
         self.loader: Loader
         self.handover: Handover
-        self.repairer: Repairer
+        self.repairing: Callable[[list[int]], Awaitable[tuple[int, int]]]
         self._service = service
         self._incarnation = incarnation
         self._adopt = adopt
@@ -81,7 +81,9 @@ class NodeControl:
         if ownership is None:
             raise NotReady("the node has not joined its cluster yet")
         if topology.cluster_id != ownership.topology.cluster_id:
-            raise InvalidOption(f"the document of cluster {topology.cluster_id} is none of {ownership.topology.cluster_id}")
+            raise InvalidOption(
+                f"the document of cluster {topology.cluster_id} is none of {ownership.topology.cluster_id}"
+            )
         if topology.epoch > ownership.epoch:
             await self._adopt(topology)
         return self._service.epoch
@@ -92,7 +94,7 @@ class NodeControl:
 
     async def repair(self, partitions: list[int]) -> tuple[int, int]:
         """Compare partitions with their other owners and copy what differs; returns (compared, copied) records."""
-        return await self.repairer.repair(partitions)
+        return await self.repairing(partitions)
 
     async def change(self, fence: int, change: dict[str, Any]) -> int:
         """Change the document as an operator wishes; returns its new epoch."""
@@ -116,7 +118,7 @@ class NodeControl:
         owner, _, reason = doing.partition(": ")
         answer = await self._store().acquire(resource, token, lease_ms, owner, reason, await self.floor(resource))
         if isinstance(answer, Held):
-            raise AdminBusy(f"{resource} is locked: {answer}", detail=answer.lease_left_ms)
+            raise answer.busy(resource)
         return answer.fence
 
     async def renew(self, resource: str, token: str, lease_ms: int) -> bool:
@@ -129,7 +131,7 @@ class NodeControl:
 
     async def locks(self) -> list[dict[str, Any]]:
         """Return the locks that are held, as plain data."""
-        return [held.as_dict() for held in await self._store().locks()]
+        return [asdict(held) for held in await self._store().locks()]
 
     def _store(self) -> LockStore:
         if self._locks is None:

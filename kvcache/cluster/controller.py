@@ -159,7 +159,9 @@ class Controller:
         reports = await self._run(reports_of(known))
         highest = max((report.epoch for report in reports.values()), default=0)
         if highest > known.epoch or 2 * len(reports) <= len([m for m in known.members if m.state != "down"]):
-            raise ControlPlaneUnavailable("the coordinator has lost the document, and too few members agree on what it was")
+            raise ControlPlaneUnavailable(
+                "the coordinator has lost the document, and too few members agree on what it was"
+            )
         document = reseeded(known, highest)
         if not await self._registry.restore(document):
             raise ControlPlaneUnavailable("the coordinator holds the document of another cluster of this name")

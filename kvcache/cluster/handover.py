@@ -78,7 +78,11 @@ class Handover:
                 owed.append((partition, key, version))
         if not pairs:
             return True
-        statuses = await self._run(put_all(owner, service.epoch, pairs)) if self._is_member(owner) else [NotOwner.code] * len(pairs)
+        statuses = (
+            await self._run(put_all(owner, service.epoch, pairs))
+            if self._is_member(owner)
+            else [NotOwner.code] * len(pairs)
+        )
         settled = True
         for (partition, key, version), (_, record), status in zip(owed, pairs, statuses, strict=True):
             if status in _ELSEWHERE and not await self._give_to_present_owners(partition, key, record):

@@ -68,7 +68,7 @@ redis.call('SET', KEYS[1], ARGV[3])
 redis.call('PUBLISH', KEYS[2], ARGV[2])
 return 'done'
 """
-"""Puts a document above whatever older one of its cluster is there. Keys: document, channel. Arguments: cluster id, epoch, JSON."""
+"""Puts a document above an older one of its cluster. Keys: document, channel. Arguments: cluster id, epoch, JSON."""
 
 
 _draw: Final = random.SystemRandom().random
@@ -156,7 +156,9 @@ class Registry:
         def checked(stored: Topology | None) -> Topology:
             if stored is None or (known is not None and stored.epoch < known.epoch):
                 state = f"is at epoch {stored.epoch}" if stored else "is gone"
-                raise ControlPlaneUnavailable(f"the document {self.key} at {self.coordinator.server} {state}; not restored yet")
+                raise ControlPlaneUnavailable(
+                    f"the document {self.key} at {self.coordinator.server} {state}; not restored yet"
+                )
             return change(stored)
 
         return await self._change(checked)

@@ -131,6 +131,10 @@ class Hints:
                 self._drop(owner, key)
         return self.dropped_count - before
 
+    def partitions(self) -> set[int]:
+        """Return the partitions in which something is held for somebody."""
+        return {hint.partition for pairs in self._pairs.values() for hint in pairs.values()}
+
     @property
     def dirty(self) -> Mapping[str, set[int]]:
         """The partitions, by owner, for which hints were given up; each owner named has at least one."""

@@ -55,7 +55,7 @@ from kvcache_client.protocol.record import (
     version_of,
 )
 from kvcache_client.protocol.verbs import PROTOCOL_VERSION, VERBS, Message, Role, Status, Verb
-from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, HybridClock, version_at
+from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at
 
 __all__ = ["Handler", "Identity", "Reply", "Service"]
 
@@ -102,6 +102,8 @@ class Service:
         self.clock = clock
         self._statistics = statistics
         self._now_ms = 0
+        self._pause_ms = MAX_VERSION
+        self._on_pause: Callable[[int], None] = lambda ms: None
         self._horizon = b""
         self.readable = bytearray(PARTITIONS)
         self._incomplete = bytearray(PARTITIONS)
@@ -129,9 +131,16 @@ class Service:
         now = self.clock.now_ms()
         if now == self._now_ms:
             return False
+        if now - self._now_ms > self._pause_ms:
+            self._on_pause(now - self._now_ms)
         self._now_ms = now
         self._horizon = version_at(now + MAX_CLOCK_OFFSET_MS + 1).to_bytes(8, "big")  # the first that is too far ahead
         return self.store.advance(now)
+
+    def watch_for_pauses(self, ms: int, on_pause: Callable[[int], None]) -> None:
+        """Call ``on_pause`` when more than ``ms`` go by between two ticks, before anything is answered after it."""
+        self.tick()
+        self._pause_ms, self._on_pause = ms, on_pause
 
     def adopt(self, ownership: Ownership) -> bool:
         """Answer by ``ownership`` from now on; an older one than the present is refused. Returns whether it was taken."""
@@ -328,6 +337,8 @@ class Service:
         if not isinstance(owner, str):
             raise MalformedFrame(f"the owner of a hint is a node id, not {shown(owner)}")
         self._require_ready()
+        if self.ownership is None or self.ownership.topology.member(owner) is None:
+            raise NotOwner(f"{owner!r:.80} is no member any more", detail=self.epoch)
         partition = self._partition(key)
         reply = number, *self._keep(partition, key, record)
         self.hints.note(owner, partition, key, len(record), version_of(record), self._now_ms)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -97,12 +98,14 @@ _CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
 }
 
 _PROMISED: Final[Mapping[tuple[int, int], tuple[Callable[[Any], bool], ...]]] = {
-    (spec.verb, Status[status]): tuple(_CHECKS[name] for name in names)
+    (spec.verb, Status[status]): tuple(_CHECKS[name] for name in takewhile(_CHECKS.__contains__, names))
     for spec in VERBS.values()
     for status, *names in (reply.split() for reply in spec.replies)
-    if _CHECKS.keys() >= set(names)  # replies of variable length, and the greeting, are read by their own functions
 }
-"""(verb, status) -> a check for each field that such a reply carries, as the table of verbs promises it."""
+"""(verb, status) -> a check for each field that such a reply carries, as the table of verbs promises it.
+
+The fields that repeat, and those of the greeting, are left to the functions that read them.
+"""
 
 
 def error_of(reply: Message, node: str | None = None, verb: Verb | None = None) -> KvCacheError | None:

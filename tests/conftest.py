@@ -18,12 +18,16 @@ import uvloop
 from polling import PATIENCE, wait_until
 
 from kvcache.cluster.embedded import EmbeddedValkey
+from kvcache.cluster.controller import Timings
 from kvcache.node import Node
 from kvcache.options import NodeOptions
 
 T = TypeVar("T")
 
 _MEMORY: Final = 64 << 20
+
+_QUICK: Final = Timings(found_after=0.0, look=0.05)
+"""A cluster of a test's own has nobody to wait for."""
 
 
 class LoopThread:
@@ -83,9 +87,11 @@ class ServingNode:
         return self
 
     async def _start(self) -> Node:
-        node = Node(self.options)
+        node = Node(self.options, _QUICK)
         try:
             await node.start()
+            while not node.ready():
+                await asyncio.sleep(0.01)
         except BaseException:
             await node.stop()
             raise
@@ -111,6 +117,11 @@ class ServingNode:
     def epoch(self) -> int:
         """The epoch of the topology that it answers by; 0 before the first."""
         return self.node.service.epoch if self.node else 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether it knows of no move that goes on."""
+        return self.node is not None and self.node.topology().move is None
 
     def __repr__(self) -> str:
         return f"<ServingNode {self.address} {self.node!r}>"
@@ -170,8 +181,7 @@ def three_nodes(loop_thread: LoopThread, coordinator: str) -> Iterator[ServingCl
         for number in (1, 2, 3):
             nodes.append(ServingNode(loop_thread, id=f"trio-{number}", **options).start())
             stack.callback(nodes[-1].stop)
-        newest = nodes[-1].epoch
-        wait_until(lambda: all(node.epoch >= newest for node in nodes))
+        wait_until(lambda: len({node.epoch for node in nodes}) == 1 and all(node.settled for node in nodes))
         yield ServingCluster(nodes, "trio")
 
 

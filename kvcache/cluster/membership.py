@@ -57,7 +57,7 @@ class Membership:
         return await self._registry.join(self.member, found)
 
     async def _wait_for_signs_of_others(self) -> None:
-        outage = Outage(f"cannot join cluster {self._registry.cluster!r} yet", self._jitter)
+        outage = Outage(f"cannot register {self.member.id} in cluster {self._registry.cluster!r} yet", self._jitter)
         loop = asyncio.get_running_loop()
         alone_since = None
         while True:

@@ -337,11 +337,13 @@ class Service:
         if not isinstance(owner, str):
             raise MalformedFrame(f"the owner of a hint is a node id, not {shown(owner)}")
         self._require_ready()
-        if self.ownership is None or self.ownership.topology.member(owner) is None:
-            raise NotOwner(f"{owner!r:.80} is no member any more", detail=self.epoch)
         partition = self._partition(key)
         reply = number, *self._keep(partition, key, record)
-        self.hints.note(owner, partition, key, len(record), version_of(record), self._now_ms)
+        if self.ownership is not None:
+            if self.ownership.topology.member(owner) is None:  # it has left meanwhile
+                owner = self.ownership.routes.readers[partition][0]
+            if owner != self.identity.node:
+                self.hints.note(owner, partition, key, len(record), version_of(record), self._now_ms)
         return reply
 
     def take(self, key: Any, record: Any) -> int:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from memory_network import MemoryNetwork, Weather, cluster_of, placed
 
-from kvcache.service.ownership import Ownership
-from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import NotApplied, NotOwner
 from kvcache_client.protocol.verbs import Verb
@@ -117,10 +115,7 @@ def test_a_node_with_a_new_address_is_found_again(make_network: Callable[..., Me
 def test_a_cluster_that_sends_the_client_round_in_circles_ends_with_an_error(network: MemoryNetwork) -> None:
     client = network.client()
     for node in network.nodes.values():
-        nobody = View(network.topology)
-        assert node.service.ownership is not None
-        node.service.ownership = Ownership("nobody", nobody.topology, nobody.routes)
-        node.service.readable = bytearray(len(node.service.readable))
+        node.disown()
     for call in (lambda: client.set("k", 1), lambda: client.incr("k")):
         with pytest.raises(NotApplied, match="does not own"):
             call()

@@ -62,6 +62,12 @@ class MemoryNode:
         else:
             self.service.adopt(Ownership(self.id, topology, placed(topology).routes, before))
 
+    def disown(self) -> None:
+        """Answer for nothing any more, whatever the topology says."""
+        topology = self._network.topology
+        self.service.ownership = Ownership("nobody", topology, placed(topology).routes)
+        self.service.readable = bytearray(len(self.service.readable))
+
     def kill(self) -> None:
         """Die: connections break, memory is lost."""
         self.cut()

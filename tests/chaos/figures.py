@@ -24,6 +24,9 @@ TOLERANCE: Final = 1.5
 WINDOW: Final = 0.1
 """Seconds of one window in which a p99 is taken."""
 
+_LAST_SECONDS: Final = 1.0
+"""The end of the load, in seconds, that counts as "after" where nothing was healed before."""
+
 _STEADY_WINDOWS: Final = 3
 """How many windows in a row must be within the tolerance."""
 
@@ -48,6 +51,11 @@ class Figures:
     failed_writes: int
     in_doubt: int
     misses: int
+
+    @property
+    def unharmed(self) -> bool:
+        """Whether not one operation failed."""
+        return self.failed_reads == self.failed_writes == self.in_doubt == 0
 
     def __str__(self) -> str:
         back = "never" if self.recovered is None else f"{self.recovered:.2f} s"
@@ -107,7 +115,7 @@ def figures(history: History, *, begun: float, fault: float, healed: float, ende
         rate_before=rate,
         p99_before=p99_before,
         p99_during=p99(fault, healed),
-        p99_after=p99(healed, ended),
+        p99_after=p99(max(fault, min(healed, ended - _LAST_SECONDS)), ended),
         slowest=max((latency(it) for it in timed if it.due >= fault), default=0.0),
         recovered=seconds_to_recover(timed, fault, p99_before),
         operations=len(timed),

@@ -2,8 +2,8 @@
 
 Here lives what clients do and how it is noted. Never here: what breaks meanwhile (``scenarios``), or a judgement.
 
-The load is open: each operation has a moment at which it is due, whatever became of the one before, and what was held up is
-caught up with. So an outage shows as late operations and not as few. It runs apart from the process that breaks the cluster,
+The load is open: each operation begins when it is due, whatever became of those before. So an outage shows as late operations
+and not as few. It runs apart from the process that breaks the cluster,
 so that the one does not disturb the clock of the other.
 """
 
@@ -47,12 +47,11 @@ _STOP_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked for. ``clients`` share nothing with each other; each has ``tasks``. ``rate`` is operations/s in all."""
+    """What is asked for. ``clients`` share nothing with each other; ``rate`` is operations/s of all of them together."""
 
     seeds: tuple[str, ...] = ()
     seed: int = 1
     clients: int = 4
-    tasks: int = 8
     rate: float = 2000.0
     keys: int = 2000
     counters: int = 20
@@ -154,22 +153,26 @@ class Recorder:
         self._history.settle(id, time.monotonic(), **({"outcome": Outcome.OK} | seen))
 
 
-class _Worker:
-    """Does one random thing after the other, each when it is due."""
+class _Client:
+    """Begins one random thing after the other, each when it is due, whether or not those before have ended."""
 
     def __init__(self, load: Load, recorder: Recorder, number: int) -> None:
         self._load = load
         self._recorder = recorder
         self._dice = random.Random(f"{load.seed}/{number}")
-        self._interval = load.clients * load.tasks / load.rate
+        self._interval = load.clients / load.rate
         self._first = number / load.rate
 
     async def run(self, start: float, stopping: asyncio.Event) -> None:
+        """Work until told to stop; returns when all that was begun has ended."""
         due = start + self._first
-        while not stopping.is_set():
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            await self._one(due)
-            due += self._interval
+        async with asyncio.TaskGroup() as group:
+            while not stopping.is_set():
+                now = time.monotonic()
+                while due <= now:
+                    group.create_task(self._one(due))
+                    due += self._interval
+                await asyncio.sleep(due - now)
 
     async def _one(self, due: float) -> None:
         load, dice, recorder = self._load, self._dice, self._recorder
@@ -197,12 +200,10 @@ async def _run(load: Load, folder: Path) -> None:
     try:
         recorders = [Recorder(f"c{number}", cache, history, ids) for number, cache in enumerate(caches)]
         await asyncio.gather(*(recorders[0].set(key_name(it), padding=load.value_bytes) for it in range(load.keys)))
-        workers = [
-            _Worker(load, recorders[number % load.clients], number) for number in range(load.clients * load.tasks)
-        ]
+        clients = [_Client(load, recorder, number) for number, recorder in enumerate(recorders)]
         start = time.monotonic()
         (folder / "begun").write_text(repr(start))
-        await asyncio.gather(*(worker.run(start, stopping) for worker in workers))
+        await asyncio.gather(*(client.run(start, stopping) for client in clients))
     finally:
         (folder / "history").write_bytes(history.to_bytes())
         for cache in caches:
@@ -242,6 +243,13 @@ class LoadProcess:
         if process.returncode is not None:
             raise RuntimeError(f"the load ended at its start with code {process.returncode}")
         self.begun = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """The id of its process. Raises ``RuntimeError`` when there is none."""
+        if self._process is None:
+            raise RuntimeError("the load was not started")
+        return self._process.pid
 
     async def stop(self) -> History:
         """End the load, what is under way included, and return what was done."""

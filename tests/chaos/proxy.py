@@ -17,7 +17,7 @@ from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader
+from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader, is_stream_byte
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["Direction", "Proxy"]
@@ -189,6 +189,8 @@ class _Connection:
 
 def _name_in(first: bytes) -> str:
     """Return the name in a HELLO; empty if that is not what a connection begins with."""
+    if not first or not is_stream_byte(first[0]):
+        return ""
     messages = FrameReader(CLIENT_FRAME_LIMIT).feed(first)
     if messages and len(messages[0]) == 7 and messages[0][1] == Verb.HELLO and isinstance(messages[0][6], str):
         return str(messages[0][6])

@@ -162,7 +162,8 @@ async def play(
             async with run.newcomer("newcomer") as reader:
                 await asyncio.gather(*(reader.get(key) for key in keys if not key.startswith("counter-")))
         whole = done + history
-        cost = figures(done, begun=process.begun, fault=run.fault_at, healed=run.healed_at or ended, ended=ended)
+        healed = run.healed_at if run.healed_at > run.fault_at else ended
+        cost = figures(done, begun=process.begun, fault=run.fault_at, healed=healed, ended=ended)
     verdict = Verdict(name, seed, cost, (*run.findings, *check(whole, final, *judged)), whole, final)
     print(verdict.describe())
     return verdict

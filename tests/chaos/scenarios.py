@@ -8,6 +8,7 @@ the full run, tests of the fast half give shorter ones.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 from chaos.load import key_name
@@ -15,8 +16,10 @@ from chaos.runner import Run
 from kvcache_client.core.routing import View
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.errors import ControlPlaneUnavailable
 
 __all__ = [
+    "ADMIN_SECONDS",
     "MOVED_AT_MOST",
     "coordinator_empty",
     "coordinator_killed",
@@ -32,6 +35,9 @@ __all__ = [
     "two_nodes_apart",
 ]
 
+ADMIN_SECONDS: Final = 1.0
+"""How long an admin operation may take to fail without Redis."""
+
 MOVED_AT_MOST: Final = 1.25
 """Partitions that a join may move, as a multiple of the fair share of the one that joins."""
 
@@ -43,7 +49,6 @@ async def kill_one(run: Run, after: float = 5.0) -> None:
     """``kill -9`` one node."""
     run.fault()
     await run.cluster.kill(run.victim())
-    run.healed()
     await run.hold(after)
 
 
@@ -152,6 +157,7 @@ async def coordinator_killed(run: Run, seconds: float = 3.0) -> None:
     before = await run.cluster.topology()
     run.fault()
     await run.cluster.coordinator.kill()
+    await _operator_is_told(run)
     await _without_coordinator(run, seconds, before)
 
 
@@ -160,6 +166,7 @@ async def coordinator_stopped(run: Run, seconds: float = 3.0) -> None:
     before = await run.cluster.topology()
     run.fault()
     run.cluster.coordinator.pause()
+    await _operator_is_told(run)
     await _without_coordinator(run, seconds, before)
     run.cluster.coordinator.resume()
     run.healed()
@@ -183,6 +190,20 @@ async def coordinator_rolled_back(run: Run, seconds: float = 3.0) -> None:
     run.fault()
     await run.cluster.coordinator.roll_back(saved)
     await _without_coordinator(run, seconds, before)
+
+
+async def _operator_is_told(run: Run) -> None:
+    """What needs Redis must fail, soon and by its name, where this run has an operator."""
+    if run.admin is None:
+        return
+    began = time.monotonic()
+    try:
+        await run.admin.purge("nothing:")
+    except ControlPlaneUnavailable:
+        took = time.monotonic() - began
+        run.require(took <= ADMIN_SECONDS, f"an admin operation took {took:.2f} s to fail without Redis")
+    else:
+        run.require(False, "an admin operation succeeded without Redis")
 
 
 async def _without_coordinator(run: Run, seconds: float, before: Topology) -> None:

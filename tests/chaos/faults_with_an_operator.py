@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.cluster import ChaosCluster, ClusterShape
+from chaos.cluster import ChaosCluster
 from chaos.runner import Operate, Scenario, play
 from chaos.scenarios import (
     flush_while_away,
@@ -20,7 +20,6 @@ from chaos.scenarios import (
     purge_while_away,
     restart_empty,
     rolling_restart,
-    two_nodes_apart,
 )
 
 Operator = Callable[[ChaosCluster], Operate]
@@ -63,8 +62,3 @@ async def test_a_fourth_node_joins_and_one_is_drained(operate: Operator) -> None
 @pytest.mark.chaos
 async def test_a_rolling_restart(operate: Operator) -> None:
     await _holds(rolling_restart, "rolling restart", operate)
-
-
-@pytest.mark.chaos
-async def test_two_nodes_that_cannot_reach_each_other(operate: Operator) -> None:
-    await _holds(two_nodes_apart, "two nodes apart", operate, shape=ClusterShape(proxied=True))

@@ -52,7 +52,7 @@ class Load:
     seeds: tuple[str, ...] = ()
     seed: int = 1
     clients: int = 4
-    rate: float = 2000.0
+    rate: float = 1500.0
     keys: int = 2000
     counters: int = 20
     reads: float = 0.7

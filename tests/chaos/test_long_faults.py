@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from chaos.cluster import ClusterShape
 from chaos.runner import Scenario, play
 from chaos.scenarios import (
     coordinator_empty,
@@ -14,6 +15,7 @@ from chaos.scenarios import (
     coordinator_stopped,
     kill_one,
     pause_one,
+    two_nodes_apart,
 )
 
 pytestmark = pytest.mark.chaos
@@ -45,5 +47,11 @@ async def test_redis_that_falls_back_to_an_older_document_does_not_shrink_the_ri
     # The node that joins before the fault brings nothing along yet, so reads are not judged.
     scenario = partial(coordinator_rolled_back, seconds=10.0)
     verdict = await play(scenario, "Redis rolled back", judged=("lost", "phantom"), final_reads=False)
+    assert not verdict.violations, verdict.describe()
+    assert verdict.figures.failed_reads == 0
+
+
+async def test_two_nodes_that_cannot_reach_each_other_while_all_others_can() -> None:
+    verdict = await play(two_nodes_apart, "two nodes apart", shape=ClusterShape(proxied=True))
     assert not verdict.violations, verdict.describe()
     assert verdict.figures.failed_reads == 0

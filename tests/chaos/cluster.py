@@ -94,12 +94,12 @@ class Coordinator:
         """SIGCONT."""
         self.signal(signal.SIGCONT)
 
-    async def save(self) -> dict[bytes, tuple[Any, int]]:
+    async def save(self) -> dict[Any, tuple[Any, int]]:
         """Return all that is stored, for ``roll_back``."""
         async with redis.Redis.from_url(self.url) as server:
             return {key: (await server.dump(key), max(await server.pttl(key), 0)) for key in await server.keys()}
 
-    async def roll_back(self, saved: dict[bytes, tuple[Any, int]]) -> None:
+    async def roll_back(self, saved: dict[Any, tuple[Any, int]]) -> None:
         """Make the server what it was at ``save``, as a restored backup or a lost fail-over does."""
         async with redis.Redis.from_url(self.url) as server:
             await server.flushall()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ServingCluster
 from polling import until
 
 from chaos.proxy import Proxy
 from chaos.wire import Wire
 from kvcache_client.protocol.verbs import Verb
+
+if TYPE_CHECKING:
+    from conftest import ServingCluster
 
 
 @pytest.fixture

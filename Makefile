@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench replay clean
+.PHONY: help run test chaos check format bench replay clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ run: $(READY)  ## a local cluster of three nodes until Ctrl-C
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -q
+
+chaos: $(READY)  ## every fault at full length under load, with figures (KVCACHE_CHAOS_SEED plays a seed again)
+	$(BIN)/python -m pytest tests/chaos -m 'chaos or not chaos' -q -s $(ARGS)
 
 check: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

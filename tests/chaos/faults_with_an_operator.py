@@ -1,0 +1,64 @@
+"""Faults that need an operator or a node that comes back. Not collected until there is a fixture ``operate``.
+
+``operate`` turns a ``ChaosCluster`` into an ``Operate``, and judges everything: these promises have no exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from chaos.cluster import ChaosCluster
+from chaos.runner import Operate, Scenario, play
+from chaos.scenarios import (
+    flush_while_away,
+    join_then_drain,
+    pause_one,
+    purge_while_away,
+    restart_empty,
+    rolling_restart,
+)
+
+Operator = Callable[[ChaosCluster], Operate]
+
+
+async def _holds(scenario: Scenario, name: str, operate: Operator, **options: Any) -> None:
+    verdict = await play(scenario, name, operate=operate, **options)
+    assert not verdict.violations, verdict.describe()
+    assert verdict.figures.failed_reads == 0
+
+
+async def test_a_node_that_was_killed_and_comes_back_empty(operate: Operator) -> None:
+    await _holds(partial(restart_empty, away=1.0, after=2.0), "restart empty", operate)
+
+
+async def test_a_stopped_node_that_wakes_up_tells_nothing_old(operate: Operator) -> None:
+    await _holds(partial(pause_one, seconds=3.0, after=2.0), "SIGSTOP and SIGCONT", operate)
+
+
+@pytest.mark.parametrize("scenario", [flush_while_away, purge_while_away])
+async def test_nothing_old_comes_back_after_a_flush_with_one_node_away(scenario: Scenario, operate: Operator) -> None:
+    await _holds(scenario, scenario.__name__, operate)  # type: ignore[attr-defined]
+
+
+@pytest.mark.chaos
+async def test_a_node_that_was_killed_and_comes_back_empty_after_5_s(operate: Operator) -> None:
+    await _holds(restart_empty, "restart empty, long", operate, steady=5.0)
+
+
+@pytest.mark.chaos
+async def test_a_node_that_was_stopped_for_20_s(operate: Operator) -> None:
+    await _holds(pause_one, "SIGSTOP 20 s and SIGCONT", operate, steady=5.0)
+
+
+@pytest.mark.chaos
+async def test_a_fourth_node_joins_and_one_is_drained(operate: Operator) -> None:
+    await _holds(join_then_drain, "join, then drain", operate)
+
+
+@pytest.mark.chaos
+async def test_a_rolling_restart(operate: Operator) -> None:
+    await _holds(rolling_restart, "rolling restart", operate)

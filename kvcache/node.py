@@ -99,7 +99,7 @@ class Node:
         await self._listen(host.strip("[]"), int(port))
         topology = await self._join()
         await self.adopt(topology)
-        self.service.watch_for_pauses(int(self.timings.pause * 1000), self._paused)
+        self.service.watch_for_pauses(int(self.timings.stumble * 1000), self._paused)
         self._janitor.start()
         for task in (self.loader.run, self.control.handover.run):
             self._keep_running(task)
@@ -215,6 +215,11 @@ class Node:
 
     def _paused(self, ms: int) -> None:
         """This process stood still: what it holds may be out of date, and it answers for nothing before it knows."""
+        if ms <= self.timings.pause * 1000:
+            # Others may have decided in its place and told a stand-in: it answers, but decides nothing before it knows.
+            self.service.hesitating = True
+            self.loader.collect()
+            return
         _log.warning("this process stood still for %d ms; pulling what it missed", ms)
         if ms > TOMBSTONE_MS // 2:  # what was deleted meanwhile may be forgotten elsewhere: start empty
             self._janitor.wipe()

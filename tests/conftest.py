@@ -17,8 +17,8 @@ import pytest
 import uvloop
 from polling import PATIENCE, wait_until
 
-from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.cluster.controller import Timings
+from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.node import Node
 from kvcache.options import NodeOptions
 

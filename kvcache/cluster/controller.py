@@ -52,6 +52,8 @@ class Timings:
     """Between two heartbeats of a node."""
     down_after: float = 5.0
     """How long a member may be missing before the document says so. Clients route around it at once, by themselves."""
+    stumble: float = 0.15
+    """How long a node may stand still before it asks what others did in its place; less than a client waits for an answer."""
     pause: float = 1.0
     """How long a node may stand still before it takes itself for out of date."""
     lease: float = 3.0

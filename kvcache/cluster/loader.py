@@ -33,6 +33,8 @@ _GROUP: Final = 64
 _WORKERS: Final = 4
 _RETRY_SECONDS: Final = 0.05
 _COLLECT_TRIES: Final = 20
+_COLLECT_SECONDS: Final = 0.5
+"""What a stand-in gets to hand over a part of what it keeps; one that is silent must not hold everything up."""
 
 
 class Loader:
@@ -48,6 +50,8 @@ class Loader:
         self._synced = synced
         self._work = asyncio.Event()
         self._unsaid = False
+        """Whether something was asked for since the node was last complete."""
+        self._asked = 0
         self._free_at = 0.0
         self._counted = 0
 
@@ -59,15 +63,19 @@ class Loader:
         mine = [partition for partition, reads in enumerate(ownership.writable) if reads]
         self._service.begin_loading(mine)
         self.syncing.begin(session, mine)
+        self.collect()
+
+    def collect(self) -> None:
+        """Ask stand-ins for what they keep for this node; until it is here, the node decides nothing."""
         self._unsaid = True
+        self._asked += 1
         self._work.set()
 
     def resync(self, partitions: list[int]) -> None:
         """Pull some partitions again in the background; they are answered meanwhile."""
         for partition in partitions:
             self.syncing.again(partition)
-        self._unsaid = True
-        self._work.set()
+        self.collect()
 
     def follow(self, ownership: Ownership) -> None:
         """Take up, or give up, what a move asks of this node."""
@@ -102,13 +110,12 @@ class Loader:
 
     async def _finish_syncing(self) -> None:
         """Collect what stand-ins kept meanwhile; then this node is complete."""
-        session = self.syncing.session
+        asked = self._asked
         await self._collect_hints()
-        if self.syncing.session != session or self.syncing.left:
+        if self._asked != asked or self.syncing.left:
             return  # another pause, another round
         self._unsaid = False
         self._service.loaded_all()
-        _log.info("complete: pulled %d records, %d bytes", self.syncing.records, self.syncing.bytes)
         await self._synced()
 
     async def _collect_hints(self) -> None:
@@ -122,7 +129,7 @@ class Loader:
     async def _collect_from(self, node: str, me: str) -> None:
         for _ in range(_COLLECT_TRIES):
             try:
-                reply = await self._run(ask(node, [0, Verb.DELIVER, me]))
+                reply = await self._run(ask(node, [0, Verb.DELIVER, me], _COLLECT_SECONDS))
             except KvCacheError as error:
                 _log.warning("%s does not hand over what it keeps for us: %s", node, error)
                 return  # it delivers by itself when it can

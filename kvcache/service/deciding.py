@@ -102,6 +102,8 @@ class DecidingVerbs:
         ownership = service.ownership
         if ownership is None or not service.readable[partition]:
             raise service.not_mine(partition)
+        if service.hesitating:
+            raise NotReady("this node stood still and does not know yet what it has missed", detail=service.epoch)
         if not ownership.decides[partition]:
             raise NotReady(f"who decides in partition {partition} is just changing", detail=service.epoch)
         if epoch < ownership.decided_at[partition]:

@@ -102,6 +102,8 @@ class Service:
         self.clock = clock
         self._statistics = statistics
         self._now_ms = 0
+        self.hesitating = False
+        """Whether this node decides nothing for the moment, because it may have missed what others decided."""
         self._pause_ms = MAX_VERSION
         self._on_pause: Callable[[int], None] = lambda ms: None
         self._horizon = b""
@@ -205,6 +207,7 @@ class Service:
     def loaded_all(self) -> None:
         """Answer for everything that is this node's own: it holds it completely."""
         self._incomplete = bytearray(PARTITIONS)
+        self.hesitating = False
         self._show()
 
     @property

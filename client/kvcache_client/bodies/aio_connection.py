@@ -114,7 +114,7 @@ class AsyncConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._transport is not None:
+        if self._transport is not None and self._ended is None:
             self._transport.write(self.link.output())
             if self._ticker is None:
                 self._tick()

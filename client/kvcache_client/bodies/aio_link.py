@@ -39,6 +39,11 @@ class AsyncLink:
         self._backing_off: KvCacheError | None = None
         self._waiting_room: dict[Waiter, Request] = {}
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._connection is not None
+
     def _post_waiting(self, request: Request, waiter: Waiter) -> None:
         if self._backing_off is not None:
             waiter.set_result(self._backing_off)

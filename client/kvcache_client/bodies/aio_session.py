@@ -163,8 +163,15 @@ class AsyncSession:
             return
         # Building a placement takes tens of milliseconds: not on the caller's event loop.
         view = await asyncio.get_running_loop().run_in_executor(None, View, topology)
+        before = self.brain.view
         self.brain.adopt(view)
-        moved = [link for node, link in self._links.items() if view.addresses.get(node) != link.address]
+        lives = before.lives if before else {}
+        moved = [
+            link
+            for node, link in self._links.items()
+            if view.addresses.get(node) != link.address
+            or (view.lives[node] != lives.get(node) and not link.connected)  # a new process: no use to wait any longer
+        ]
         for link in moved:
             del self._links[link.node]
             await link.close()

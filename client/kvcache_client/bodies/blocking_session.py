@@ -204,8 +204,8 @@ class BlockingSession:
         old = self.brain.view
         view = View(topology)
         self.brain.adopt(view)
-        for node, address in (old.addresses if old else {}).items():
-            if view.addresses.get(node) != address:
+        for node, life in (old.lives if old else {}).items():
+            if view.lives.get(node) != life:
                 self._drain(node)
 
     def _ask_seeds(self) -> Topology:

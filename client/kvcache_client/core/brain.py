@@ -119,10 +119,12 @@ class Brain:
         """Route by ``view`` from now on; an older one than the one in use is ignored."""
         if self.knows(view.topology):
             return
-        self.view = view
+        before, self.view = self.view, view
         # One attempt leaves time for a second owner and a stand-in; where there is nobody else, it gets it all.
         self.attempt = self.config.timeout * (0.4 if len(view.addresses) > 1 else 1.0)
-        self.health.forget(set(view.addresses))
+        # What was learnt of a process that has been replaced says nothing about the new one.
+        lives = before.lives if before else view.lives
+        self.health.forget({node for node, life in view.lives.items() if lives.get(node) == life})
 
     def start_over(self) -> None:
         """Become another client that knows the same: after a fork, two may have come of one."""

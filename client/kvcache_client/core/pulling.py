@@ -30,9 +30,9 @@ PIECE_SECONDS: Final = 2.0
 """What one request between nodes may take: they carry up to a mebibyte, and the node may be busy."""
 
 
-def ask(node: str, request: Request) -> Plan[Message]:
+def ask(node: str, request: Request, seconds: float = PIECE_SECONDS) -> Plan[Message]:
     """Ask one node and return its reply. Raises the error that came instead."""
-    (outcome,) = yield Within([(node, request)], PIECE_SECONDS)
+    (outcome,) = yield Within([(node, request)], seconds)
     error = as_error(outcome, node, request[1])
     if error is not None:
         raise error

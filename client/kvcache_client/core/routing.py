@@ -23,7 +23,7 @@ class View:
     ``owners`` answer reads; a write goes to all ``writers``, which are more while data moves.
     """
 
-    __slots__ = ("addresses", "epoch", "owners", "routes", "seed", "topology", "writers")
+    __slots__ = ("addresses", "epoch", "lives", "owners", "routes", "seed", "topology", "writers")
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -35,6 +35,8 @@ class View:
         if not self.owners[0]:
             raise TopologyError(f"no member of {topology!r} owns anything")
         self.addresses = {member.id: member.address for member in topology.members}
+        self.lives = {member.id: (member.address, member.incarnation) for member in topology.members}
+        """Node -> what changes when another process takes its place."""
 
     def writers_of(self, name: bytes) -> tuple[str, ...]:
         """Return the nodes that a write of a key goes to."""

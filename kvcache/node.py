@@ -44,6 +44,7 @@ from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
 from kvcache_client import AsyncClient, ClientConfig
 from kvcache_client.core.effects import Plan
+from kvcache_client.core.retry import Backoff
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import InvalidOption, NotReady
@@ -80,6 +81,8 @@ class Node:
         self.control.loader = self.loader = Loader(self.service, self._run, self._complete)
         self.control.handover = Handover(self.service, self._run, self._unreachable)
         self.control.floor = self._highest_fence
+        self.control.heard_from = lambda node: self.client.brain.health.answered(node)
+        self.service.forward = self.control.handover.forward
         self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
         self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit))
         limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
@@ -127,7 +130,12 @@ class Node:
             self.service.identity = self._identity()
         options = self.options
         config = ClientConfig(
-            cluster=options.cluster, value_limit=options.value_limit, role=Role.NODE, name=options.id, timeout=1.0
+            cluster=options.cluster,
+            value_limit=options.value_limit,
+            role=Role.NODE,
+            name=options.id,
+            timeout=1.0,
+            backoff=Backoff(longest=0.25),  # a node that is back must be noticed before clients notice it
         )
         self._client = AsyncClient([options.advertise], config=config)
         await self._door.start()

@@ -54,6 +54,7 @@ class NodeControl:
         self._adopt = adopt
         self._registry = registry
         self._locks = locks
+        self.heard_from: Callable[[str], None] = lambda node: None
         self.floor: Callable[[str], Awaitable[int]]
 
     def report(self) -> dict[str, Any]:
@@ -90,6 +91,7 @@ class NodeControl:
 
     async def deliver(self, owner: str) -> int:
         """Hand over what is held for ``owner``; returns how many records are left."""
+        self.heard_from(owner)  # whoever asks is alive, whatever this node thought of it
         return await self.handover.deliver(owner)
 
     async def repair(self, partitions: list[int]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any, Final
 
 from kvcache.service.service import Service
@@ -26,6 +27,9 @@ __all__ = ["Handover"]
 _log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS: Final = 0.2
+_FORWARD_SECONDS: Final = 0.05
+"""What a client waits at most for its hint to reach the owner; then the owner gets it later."""
+
 _BATCH: Final = 256
 _BATCH_BYTES: Final = 256 * 1024
 _ELSEWHERE: Final = (NotOwner.code, StaleEpoch.code)
@@ -51,6 +55,18 @@ class Handover:
             for owner in {*hints.owners(), *hints.dirty}:
                 if owner not in self._down():
                     await self.deliver(owner)
+
+    def forward(self, owner: str) -> Awaitable[None] | None:
+        """Return what brings a hint to its owner at once, or None if this node can't reach it either.
+
+        The client could not reach the owner, but this node perhaps can; then nobody reads there what is older.
+        """
+        return None if owner in self._down() else self._forward(owner)
+
+    async def _forward(self, owner: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FORWARD_SECONDS):
+                await self.deliver(owner)
 
     async def deliver(self, owner: str) -> int:
         """Deliver what is held for ``owner``, as far as it takes it; returns how many records are left."""

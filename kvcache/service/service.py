@@ -16,7 +16,7 @@ wire code. It never awaits, so each is atomic.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +26,7 @@ from kvcache.service.checks import bad_key, check_record, shown
 from kvcache.service.fences import Fences
 from kvcache.service.generations import NO_GENERATIONS, Generations, sweep
 from kvcache.service.hints import Hints
+from kvcache.service.later import Fields, Later
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
@@ -95,6 +96,8 @@ class Service:
         self.store = store
         self.ownership: Ownership | None = None
         self.hints = Hints(_HINT_BYTES, _HINT_MS)
+        self.forward: Callable[[str], Awaitable[None] | None] = lambda owner: None
+        """Brings what is held for an owner to it; None if it can't be reached from here either."""
         self.fences = Fences()
         self.generations = NO_GENERATIONS
         self._unswept = PARTITIONS
@@ -347,6 +350,9 @@ class Service:
                 owner = self.ownership.routes.readers[partition][0]
             if owner != self.identity.node:
                 self.hints.note(owner, partition, key, len(record), version_of(record), self._now_ms)
+                delivery = self.forward(owner)
+                if delivery is not None:
+                    raise Later(number, _after(delivery, reply[1:]))
         return reply
 
     def take(self, key: Any, record: Any) -> int:
@@ -422,3 +428,9 @@ class Service:
 
     def __repr__(self) -> str:
         return f"<Service {self.identity.node} {self.ownership!r} {self.store!r}>"
+
+
+async def _after(delivery: Awaitable[None], fields: Fields) -> Fields:
+    """Return ``fields`` once the owner has the record too, or can't be reached: then others read nothing older there."""
+    await delivery
+    return fields

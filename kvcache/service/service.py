@@ -181,10 +181,11 @@ class Service:
         if record is None or record[8:14] <= store.now6:
             store.misses += 1
             return number, _MISS
-        uses = store.policy.uses
+        uses = store.uses
         digest = hash(key)
-        if uses.slots[digest & uses.mask] - (digest >> TAG_SHIFT & TAG_MASK) != MAX_USES:
-            uses.hit(key)
+        place, full = digest & uses.mask, (digest >> TAG_SHIFT & TAG_MASK) + MAX_USES
+        if uses.slots[place] != full and uses.slots[place ^ 1] != full:
+            uses.count(digest)
         store.hits += 1
         return number, _OK, record
 

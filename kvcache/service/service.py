@@ -67,6 +67,7 @@ _MISS: Final = int(Status.MISS)
 _SUPERSEDED: Final = int(Status.SUPERSEDED)
 _MISMATCH: Final = int(Status.MISMATCH)
 _REPLY_FULL: Final = ReplyFull.code
+_OLDER, _REPLACED = Put.OLDER, Put.REPLACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +247,14 @@ class Service:
     def _keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""
         check_record(record, self.identity.value_limit)
-        if record[:8] >= self._horizon:
+        if record >= self._horizon:  # eight bytes, so this compares versions
             ahead = f"more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time"
             raise ClockSkew(f"the version is {ahead}", detail=self._now_ms)
         outcome = self.store.put(partition, key, record)
-        if outcome is Put.OLDER:
+        if outcome is _OLDER:
             newer = self.store.peek(partition, key)
             return _SUPERSEDED, version_of(newer or record)
-        if is_tombstone(record) and outcome is not Put.REPLACED:
+        if outcome is not _REPLACED and is_tombstone(record):
             return (_MISS,)
         return (_OK,)
 
@@ -320,7 +321,10 @@ class Service:
         return partition_of(key, self._seed)
 
     def _readable(self, key: Any) -> int:
-        partition = self._partition(key)
+        # What _partition does, without two calls for each key of a batch and each write.
+        if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
+            raise bad_key(key)
+        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
         if not self._owned[partition]:
             raise self._not_mine(partition)
         return partition

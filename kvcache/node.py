@@ -33,10 +33,10 @@ from kvcache.cluster.registry import Registry
 from kvcache.janitor import Janitor
 from kvcache.node_statistics import describe_node
 from kvcache.options import NodeOptions
-from kvcache.service.deciding import DecidingVerbs
+from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
 from kvcache.service.peers import PeerVerbs
-from kvcache.service.service import Identity, Service
+from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
@@ -73,8 +73,7 @@ class Node:
         self.started = time.monotonic()
         self.store = Store(StoreConfig(options.memory), _wall_ms())
         clock = HybridClock(_wall_ms, secrets.randbelow(WRITERS))
-        self.service = Service(self._identity(), self.store, clock, self.statistics)
-        self.service.add(DecidingVerbs(self.service).handlers)
+        self.service = assemble(self._identity(), self.store, clock, self.statistics)
         self._registry = Registry(options.coordinator, options.cluster) if options.coordinator else None
         locks = LockStore(self._registry.coordinator, options.cluster) if self._registry else None
         self.control = NodeControl(self.service, self.incarnation, self.adopt, self._registry, locks)

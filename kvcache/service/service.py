@@ -15,7 +15,6 @@ wire code. It never awaits, so each is atomic.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -42,8 +41,6 @@ from kvcache_client.protocol.errors import (
     ReplyFull,
     StaleEpoch,
     StaleFence,
-    VersionMismatch,
-    WrongCluster,
 )
 from kvcache_client.protocol.limits import KEY_BYTES, REPLY_BYTES
 from kvcache_client.protocol.record import (
@@ -55,7 +52,7 @@ from kvcache_client.protocol.record import (
     is_tombstone,
     version_of,
 )
-from kvcache_client.protocol.verbs import PROTOCOL_VERSION, VERBS, Message, Role, Status, Verb
+from kvcache_client.protocol.verbs import VERBS, Message, Role, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at
 
 __all__ = ["Handler", "Identity", "Reply", "Service"]
@@ -75,6 +72,7 @@ _HINT_BYTES: Final = 64 << 20
 """Of records that a node holds for others; what is over that is made good by comparing whole partitions."""
 
 _HINT_MS: Final = 10 * 60 * 1000
+_OLDER, _REPLACED = Put.OLDER, Put.REPLACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,9 @@ class Identity:
 
 
 class Service:
-    """The verbs of one node. ``statistics`` is called for STATS and must return plain data."""
+    """The data of one node and the verbs that read and write it; other groups of verbs are added."""
 
-    def __init__(
-        self, identity: Identity, store: Store, clock: HybridClock, statistics: Callable[[], dict[str, Any]]
-    ) -> None:
+    def __init__(self, identity: Identity, store: Store, clock: HybridClock) -> None:
         self.identity = identity
         self.store = store
         self.ownership: Ownership | None = None
@@ -103,7 +99,6 @@ class Service:
         self._unswept = PARTITIONS
         """The first partition from which what the newest generations hide has not been removed yet."""
         self.clock = clock
-        self._statistics = statistics
         self._now_ms = 0
         self.hesitating = False
         """Whether this node decides nothing for the moment, because it may have missed what others decided."""
@@ -116,10 +111,6 @@ class Service:
         self._by_role: dict[int, dict[int, Handler]] = {role: {} for role in Role}
         self.add(
             {
-                Verb.HELLO: self._hello,
-                Verb.PING: self._ping,
-                Verb.TOPOLOGY: self._topology,
-                Verb.STATS: self._stats,
                 Verb.GET: self._get,
                 Verb.GET_MANY: self._get_many,
                 Verb.HEAD: self._head,
@@ -223,35 +214,6 @@ class Service:
         """The epoch of the topology in use, 0 before the first."""
         return self.ownership.epoch if self.ownership else 0
 
-    # The connection and the node
-
-    def _hello(self, message: Message) -> Reply:
-        number, _, protocol, cluster, role, credential, name = message
-        kinds = (int, str, int, bytes, str)
-        fields = (protocol, cluster, role, credential, name)
-        if not all(isinstance(field, kind) for field, kind in zip(fields, kinds, strict=True)):
-            raise MalformedFrame("HELLO carries protocol, cluster, role, credential, name")
-        if protocol < PROTOCOL_VERSION:
-            raise VersionMismatch(f"the client speaks protocol {protocol}, this node {PROTOCOL_VERSION}")
-        mine = self.identity
-        if cluster and cluster != mine.cluster:
-            raise WrongCluster(f"this node belongs to cluster {mine.cluster!r}, not {cluster!r:.80}")
-        return number, _OK, PROTOCOL_VERSION, mine.cluster, mine.node, self.epoch, self._now_ms, mine.value_limit
-
-    def _ping(self, message: Message) -> Reply:
-        number, _ = message
-        return number, _OK, self.epoch, self._now_ms
-
-    def _topology(self, message: Message) -> Reply:
-        number, _ = message
-        if self.ownership is None:
-            raise NotReady("the node has not joined its cluster yet")
-        return number, _OK, self.ownership.epoch, self.ownership.document
-
-    def _stats(self, message: Message) -> Reply:
-        number, _ = message
-        return number, _OK, json.dumps(self._statistics()).encode()
-
     # Reading
 
     def _get(self, message: Message) -> Reply:
@@ -268,10 +230,11 @@ class Service:
         if record is None or record[8:14] <= store.now6:
             store.misses += 1
             return number, _MISS
-        uses = store.policy.uses
+        uses = store.uses
         digest = hash(key)
-        if uses.slots[digest & uses.mask] - (digest >> TAG_SHIFT & TAG_MASK) != MAX_USES:
-            uses.hit(key)
+        place, full = digest & uses.mask, (digest >> TAG_SHIFT & TAG_MASK) + MAX_USES
+        if uses.slots[place] != full and uses.slots[place ^ 1] != full:
+            uses.count(digest)
         store.hits += 1
         return number, _OK, record
 
@@ -363,18 +326,18 @@ class Service:
     def _keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""
         check_record(record, self.identity.value_limit)
-        if record[:8] >= self._horizon:
+        if record >= self._horizon:  # eight bytes, so this compares versions
             ahead = f"more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time"
             raise ClockSkew(f"the version is {ahead}", detail=self._now_ms)
-        if self.generations and self.generations.hides(key, record):
+        if self.generations.pairs and self.generations.hides(key, record):
             return _SUPERSEDED, version_of(record)
         if record[FLAGS] == _FENCED:
             self._check_fence(partition, key, record)
         outcome = self.store.put(partition, key, record)
-        if outcome is Put.OLDER:
+        if outcome is _OLDER:
             newer = self.standing(partition, key)
             return _SUPERSEDED, version_of(newer or record)
-        if is_tombstone(record) and outcome is not Put.REPLACED:
+        if outcome is not _REPLACED and is_tombstone(record):
             return (_MISS,)
         return (_OK,)
 
@@ -397,14 +360,19 @@ class Service:
         return partition_of(key, self._seed)
 
     def _to_read(self, key: Any) -> int:
-        partition = self._partition(key)
+        # What _partition does, without two calls for each key of a batch.
+        if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
+            raise bad_key(key)
+        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
         if not self.readable[partition]:
             raise self.not_mine(partition)
         return partition
 
     def to_write(self, epoch: Any, key: Any) -> int:
         """Return the partition of a key that this node takes writes for, if the request was routed by what is true now."""
-        partition = self._partition(key)
+        if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
+            raise bad_key(key)
+        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
         ownership = self.ownership
         if ownership is None or not ownership.writable[partition]:
             raise self.not_mine(partition)

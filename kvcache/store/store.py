@@ -75,8 +75,9 @@ class Store:
         record = table.main.get(key) or table.small.get(key)
         if record is not None and record[8:14] > self.now6:
             uses, digest = self.uses, hash(key)
-            if uses.slots[digest & uses.mask] - (digest >> TAG_SHIFT & TAG_MASK) != MAX_USES:
-                uses.hit(key)
+            place, full = digest & uses.mask, (digest >> TAG_SHIFT & TAG_MASK) + MAX_USES
+            if uses.slots[place] != full and uses.slots[place ^ 1] != full:
+                uses.count(digest)
             self.hits += 1
             return record
         self.misses += 1

@@ -33,9 +33,11 @@ _SLOT_BYTES: Final = 2
 class UseCounts:
     """Counters from 0 to ``MAX_USES`` for up to ``room`` keys.
 
-    ``slots`` and ``mask`` are public for the read path, which may leave out ``hit`` when the counter is at its end::
+    ``slots`` and ``mask`` are public for the read path, which leaves out ``count`` when the counter is at its end, in either
+    of its places (every sixth key that is read often stands in the second)::
 
-        slots[hash(key) & mask] - (hash(key) >> TAG_SHIFT & TAG_MASK) == MAX_USES
+        full = (hash(key) >> TAG_SHIFT & TAG_MASK) + MAX_USES
+        slots[hash(key) & mask] == full or slots[hash(key) & mask ^ 1] == full
     """
 
     __slots__ = ("_ledger", "mask", "room", "slots")
@@ -49,8 +51,17 @@ class UseCounts:
 
     def hit(self, key: bytes) -> None:
         """Count a use of ``key``."""
-        digest = hash(key)
-        self[digest] = self[digest] + 1
+        self.count(hash(key))
+
+    def count(self, digest: int) -> None:
+        """Count a use of the key with this hash; if others have both its places, the first one's counter is lowered instead."""
+        slots, tag = self.slots, digest >> TAG_SHIFT & TAG_MASK
+        place = self._place(digest)
+        slot = slots[place]
+        if slot & TAG_MASK != tag:
+            slots[place] = slot - 1 if slot & MAX_USES else tag + 1
+        elif slot & MAX_USES != MAX_USES:
+            slots[place] = slot + 1
 
     def of(self, key: bytes) -> int:
         """Return how many uses of ``key`` are counted."""
@@ -81,15 +92,6 @@ class UseCounts:
         """Return how many uses are counted of the key with this hash."""
         slot = self.slots[self._place(digest)]
         return slot & MAX_USES if slot & TAG_MASK == digest >> TAG_SHIFT & TAG_MASK else 0
-
-    def __setitem__(self, digest: int, uses: int) -> None:
-        """Set the counter of the key with this hash; if others have both its places, the first one's is lowered instead."""
-        place, tag = self._place(digest), digest >> TAG_SHIFT & TAG_MASK
-        slot = self.slots[place]
-        if slot & MAX_USES and slot & TAG_MASK != tag:
-            self.slots[place] = slot - 1
-        else:
-            self.slots[place] = tag + min(uses, MAX_USES)
 
     def _place(self, digest: int) -> int:
         # Where the key is counted; else a place that is free; else the first of its two.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from client_faces import CLIENTS, Face
 
-from kvcache.service.deciding import DecidingVerbs
+from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
-from kvcache.service.service import Identity, Service
+from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache_client.core.routing import View
@@ -47,10 +47,9 @@ class ScriptedNode:
         topology = founded.with_member(Member("scripted", self.address)).settled()
         wall = lambda: int(loop.time() * 1000)  # noqa: E731
         clock = HybridClock(wall, 1)
-        self.service = Service(
+        self.service = assemble(
             Identity("scripted", "scripted", 1 << 20), Store(StoreConfig(8 << 20), wall()), clock, dict
         )
-        self.service.add(DecidingVerbs(self.service).handlers)
         self.service.adopt(Ownership("scripted", topology, View(topology).routes))
 
     @property

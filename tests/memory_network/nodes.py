@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from kvcache.service.deciding import DecidingVerbs
+from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
-from kvcache.service.service import Identity, Service
+from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache_client.placement.topology import Topology
@@ -47,8 +47,7 @@ class MemoryNode:
         network = self._network
         clock = HybridClock(self.wall_ms, network.random.randrange(WRITERS))
         self.store = Store(StoreConfig(_NODE_MEMORY), self.wall_ms())
-        self.service = Service(Identity(self.id, "test", VALUE_BYTES), self.store, clock, dict)
-        self.service.add(DecidingVerbs(self.service).handlers)
+        self.service = assemble(Identity(self.id, "test", VALUE_BYTES), self.store, clock, dict)
 
     def wall_ms(self) -> int:
         """Return this node's own time in ms since 1970."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kvcache.service.deciding import DecidingVerbs
+from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
-from kvcache.service.service import Identity, Service
+from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache_client.core.routing import View
@@ -32,8 +32,7 @@ class Core:
         self.statistics: dict[str, Any] = {"node": {"id": "n1"}}
         self.store = Store(StoreConfig(8 << 20), self.now_ms)
         clock = HybridClock(lambda: self.now_ms, WRITER)
-        self.service = Service(Identity("n1", "test", value_limit), self.store, clock, lambda: self.statistics)
-        self.service.add(DecidingVerbs(self.service).handlers)
+        self.service = assemble(Identity("n1", "test", value_limit), self.store, clock, lambda: self.statistics)
 
     def adopt(self, view: View) -> bool:
         return self.service.adopt(Ownership("n1", view.topology, view.routes, self.service.ownership))

@@ -20,7 +20,7 @@ def digest(place: int, tag: int) -> int:
 
 def hit(uses: UseCounts, hashed: int, times: int = 1) -> None:
     for _ in range(times):
-        uses[hashed] = uses[hashed] + 1
+        uses.count(hashed)
 
 
 def test_hits_are_counted_up_to_the_maximum(uses: UseCounts) -> None:

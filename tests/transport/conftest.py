@@ -10,7 +10,7 @@ import msgpack
 import pytest
 import uvloop
 
-from kvcache.service.deciding import DecidingVerbs
+from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
@@ -176,8 +176,7 @@ def service(lone_view: View) -> Iterator[Service]:
     """The verbs of a node that owns every key; its store is recounted at the end."""
     store = Store(StoreConfig(64 << 20), STREAM_START_MS)
     clock = HybridClock(lambda: STREAM_START_MS, 9)
-    made = Service(Identity("n1", "test", 1 << 20), store, clock, dict)
-    made.add(DecidingVerbs(made).handlers)
+    made = assemble(Identity("n1", "test", 1 << 20), store, clock, dict)
     made.adopt(Ownership("n1", lone_view.topology, lone_view.routes))
     yield made
     store.check()

@@ -75,13 +75,14 @@ class FrameReader:
     unmeasured.
     """
 
-    __slots__ = ("_first", "_frame_limit", "_limit", "_pending", "_unpacker", "broken")
+    __slots__ = ("_fed", "_first", "_frame_limit", "_limit", "_pending", "_unpacker", "broken")
 
     def __init__(self, frame_limit: int, *, first_limit: int | None = None) -> None:
         self.broken: KvCacheError | None = None
         self._frame_limit = frame_limit
         self._first = b""
         self._pending = 0
+        self._fed = 0
         # None while the peer is a stranger, and again when it broke the rules.
         self._unpacker = _unpacker(frame_limit, _ELEMENTS) if first_limit is None else None
         self._limit = frame_limit if first_limit is None else first_limit
@@ -97,7 +98,7 @@ class FrameReader:
         if self._unpacker is None and self.broken is None:
             self._unpacker = _unpacker(self._frame_limit, _ELEMENTS)
             self._unpacker.feed(self._first)  # the beginning of a frame; the next read brings more of it
-            self._pending = len(self._first)
+            self._pending = self._fed = len(self._first)
             self._first = b""
 
     def feed(self, data: bytes) -> list[Message]:
@@ -113,7 +114,13 @@ class FrameReader:
         messages: list[Message] = []
         try:
             unpacker.feed(data)
-            messages.extend(unpacker)  # keeps what came before an error
+            self._fed += len(data)
+            for message in unpacker:
+                messages.append(message)
+                break
+            # To learn from the unpacker that it has no more costs 0.7 us, three times as much as to unpack a get.
+            if messages and unpacker.tell() < self._fed:
+                messages.extend(unpacker)  # keeps what came before an error
         except _DECODE_ERRORS as error:
             self._break(_decode_error(error, self._limit), error)
         # A lower bound of the bytes in the unfinished frame. An upper bound would count complete messages that

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
-import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from snapshot_samples import ORIGIN, SMALL, TIGHT, files, read, write
@@ -28,7 +28,7 @@ from kvcache_client.protocol.errors import (
 from kvcache_client.protocol.limits import VALUE_BYTES_CAP
 from kvcache_client.protocol.record import NEVER, TOMBSTONE, make_record
 
-SYSTEM_CALLS = ("write", "fsync", "rename", "open", "close")
+SYSTEM_CALLS: Final = ("write", "fsync", "rename", "open", "close")
 
 
 @pytest.fixture
@@ -259,16 +259,30 @@ def test_a_short_write_is_carried_on(target: Path, monkeypatch: pytest.MonkeyPat
     assert read(target) == SMALL
 
 
+LIMITED: Final = """
+import resource, sys
+from pathlib import Path
+from snapshot_samples import write
+from kvcache_client.protocol.errors import SnapshotAbandoned
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write(Path(sys.argv[1]), [(b"large", bytes(200_000))])
+except SnapshotAbandoned as error:
+    print(error)
+"""
+
+
 def test_a_limit_of_the_system_leaves_nothing(target: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
-        with pytest.raises(SnapshotAbandoned, match=r"File too large, at segment-000001\.msgpack, byte 100000"):
-            write(target, [(b"large", make_record(1, NEVER, 1, bytes(200_000)))])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
+    path = os.pathsep.join(sys.path)
+    run = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(target)],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "File too large, at segment-000001.msgpack, byte 100000; nothing of it is left" in run.stdout
     assert nothing_is_left(target)
 
 
@@ -380,3 +394,34 @@ def test_no_file_stays_open(target: Path, monkeypatch: pytest.MonkeyPatch) -> No
             with pytest.raises(SnapshotAbandoned):
                 write(target.parent / "other", **TIGHT)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_each_step_is_durable_before_the_next_one_relies_on_it(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def noted(call: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            steps.append(name(*arguments))
+            return call(*arguments, **options)
+
+        return run
+
+    def synced(descriptor: int) -> str:
+        return "sync " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    def renamed(source: str, goal: str) -> str:
+        return f"rename {os.path.basename(source)} {os.path.basename(goal)}"
+
+    monkeypatch.setattr(os, "fsync", noted(os.fsync, synced))
+    monkeypatch.setattr(os, "rename", noted(os.rename, renamed))
+    write(target, **TIGHT)
+    staging = steps[-2].split()[1]
+    assert steps == [
+        "sync segment-000001.msgpack",
+        "sync segment-000002.msgpack",
+        "sync manifest.msgpack.unfinished",
+        "rename manifest.msgpack.unfinished manifest.msgpack",
+        f"sync {staging}",
+        f"rename {staging} backup",
+        f"sync {target.parent.name}",
+    ]

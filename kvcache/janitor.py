@@ -51,6 +51,12 @@ class Janitor:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _hold_tombstones(self) -> None:
+        """While data comes in from elsewhere, a delete that is forgotten here could be undone by what is still on its way."""
+        ownership = self._service.ownership
+        moving = ownership is not None and ownership.topology.move is not None
+        self._service.store.hold_tombstones(moving or self._service.loading)
+
     def follow(self, before: Ownership | None, now: Ownership) -> None:
         """Drop, bit by bit, what this node does not own any more; at once what it is about to own again."""
         store = self._service.store
@@ -71,6 +77,7 @@ class Janitor:
         if loop.time() >= self._govern_at:
             self._govern_at = loop.time() + _GOVERN_SECONDS
             self._govern()
+        self._hold_tombstones()
         more = self._service.tick()
         more = self._service.sweep(_AT_ONCE) or more
         for _ in range(min(_AT_ONCE, len(self._unowned))):

@@ -84,6 +84,11 @@ class ServerProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
     def wait_until(self, ready: Callable[[], bool], seconds: float = 15.0) -> None:
         """Poll until ``ready()``; raises ``CannotRun`` with its last line if it dies or is too late."""
         deadline = time.monotonic() + seconds

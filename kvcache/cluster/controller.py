@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from kvcache.cluster.changes import reseeded
 from kvcache.cluster.decisions import Report, Sight, decide
+from kvcache.cluster.failpoints import reached
 from kvcache.cluster.heartbeat import Heartbeats
 from kvcache.cluster.lock import Lock
 from kvcache.cluster.registry import Registry
@@ -146,7 +147,11 @@ class Controller:
             new_id=secrets.token_hex(8),
             down_after=self._timings.down_after,
         )
+        stage = document.move.stage if document.move else "done" if topology.move else "calm"
+        if document is not topology:
+            reached(f"controller-before-{stage}")
         if document is not topology and await self._registry.commit(document, topology.epoch):
+            reached(f"controller-after-{stage}")
             _log.info("epoch %d follows %d: %r", document.epoch, topology.epoch, document)
             await self._spread(document)
             return True

@@ -178,6 +178,11 @@ class Service:
         """Say whether this node holds all that it should of a partition."""
         return not self._incomplete[partition]
 
+    @property
+    def loading(self) -> bool:
+        """Whether some partition is not complete."""
+        return any(self._incomplete)
+
     def loaded(self, partition: int) -> None:
         """Answer for ``partition`` again: the node holds it completely."""
         self._incomplete[partition] = 0

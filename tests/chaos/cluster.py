@@ -12,10 +12,12 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
 
 import redis.asyncio as redis
@@ -23,6 +25,7 @@ import redis.asyncio as redis
 from chaos.checkers import FinalState
 from chaos.proxy import Proxy
 from chaos.wire import peek, topology_of
+from kvcache.cluster import failpoints
 from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
@@ -133,6 +136,11 @@ class ChaosNode:
         return self._process is not None
 
     @property
+    def dead(self) -> bool:
+        """Whether its process has ended without being asked to."""
+        return self._process is not None and self._process.ended
+
+    @property
     def pid(self) -> int:
         """The id of its process. Raises ``RuntimeError`` when there is none."""
         if self._process is None:
@@ -185,17 +193,34 @@ class ChaosCluster:
         self.nodes: dict[str, ChaosNode] = {}
         self.proxies: dict[str, Proxy] = {}
         self._stack = AsyncExitStack()
+        folder = tempfile.TemporaryDirectory(prefix="kvcache-chaos-")
+        self._stack.callback(folder.cleanup)
+        self._failpoints = Path(folder.name) / "failpoints"
+
+    def arm(self, failpoint: str) -> None:
+        """Have the first process die that reaches a failpoint."""
+        self._failpoints.write_text(failpoint)
+
+    @property
+    def armed(self) -> bool:
+        """Whether nobody has died of the failpoint yet."""
+        return self._failpoints.exists() and bool(self._failpoints.read_text())
+
+    async def ended(self) -> list[str]:
+        """Return the nodes whose process has ended by itself."""
+        return [id for id in self._running() if self.nodes[id].dead]
 
     @property
     def seeds(self) -> tuple[str, ...]:
         """Where clients are told to look first."""
         return tuple(node.advertised for node in self.nodes.values())
 
-    async def add(self, options: tuple[str, ...] = ()) -> ChaosNode:
+    async def add(self, options: tuple[str, ...] = (), *, wait: bool = True) -> ChaosNode:
         """Start one more node and return when it has joined."""
         node = await self._make(options)
         node.start()
-        await self.wait_for_members([node.id])
+        if wait:
+            await self.wait_for_members([node.id])
         return node
 
     async def kill(self, id: str) -> None:
@@ -266,7 +291,8 @@ class ChaosCluster:
         if self.shape.proxied:
             proxy = self.proxies[id] = await self._stack.enter_async_context(Proxy("127.0.0.1", port))
             advertised = proxy.address
-        command = [*(sys.executable, "-m", "kvcache", "node", "--memory", self.shape.memory, "--cluster", _CLUSTER)]
+        command = ["env", f"{failpoints.VARIABLE}={self._failpoints}"]
+        command += [sys.executable, "-m", "kvcache", "node", "--memory", self.shape.memory, "--cluster", _CLUSTER]
         command += ["--coordinator", self.coordinator.url, "--replication-factor", str(self.shape.replicas)]
         node = self.nodes[id] = ChaosNode(id, port, advertised, [*command, *self.shape.options, *options])
         self._stack.push_async_callback(asyncio.to_thread, node.stop)

@@ -47,7 +47,7 @@ class Operator:
             while asyncio.get_running_loop().time() < deadline:
                 await client.topology()
                 reports = await client.run(reports_of(client.brain.require_view().topology))
-                if all(report.epoch >= epoch for report in reports.values()):
+                if reports and all(report.epoch >= epoch for report in reports.values()):
                     break
                 await asyncio.sleep(0.02)
             return epoch

@@ -11,6 +11,7 @@ import asyncio
 import time
 from typing import Final
 
+from chaos.cluster import eventually
 from chaos.load import key_name
 from chaos.runner import Run
 from kvcache_client.core.routing import View
@@ -21,6 +22,7 @@ from kvcache_client.protocol.errors import ControlPlaneUnavailable
 __all__ = [
     "ADMIN_SECONDS",
     "MOVED_AT_MOST",
+    "controller_dies",
     "coordinator_empty",
     "coordinator_killed",
     "coordinator_rolled_back",
@@ -110,6 +112,24 @@ async def join_then_drain(run: Run, between: float = 2.0, after: float = 2.0) ->
     await run.operate.drain(leaver)
     await run.cluster.stop(leaver)
     await run.operate.remove(leaver)
+    run.healed()
+    await run.hold(after)
+
+
+async def controller_dies(run: Run, failpoint: str, after: float = 2.0) -> None:
+    """A node joins; the controller dies at ``failpoint``, and comes back a little later as an empty node."""
+    run.fault()
+    run.cluster.arm(failpoint)
+    await run.cluster.add(wait=False)
+    await eventually(run.cluster.ended, f"somebody dies at {failpoint}")
+    (dead,) = await run.cluster.ended()
+    await run.cluster.kill(dead)
+    await run.hold(1.0)
+    await run.cluster.restart(dead, wait=False)
+    await run.operate.wait_healthy()
+    topology = await run.cluster.topology()
+    run.require(topology.move is None, f"the move did not finish: {topology!r}")
+    run.require(len(topology.layout.nodes) == len(run.cluster.nodes), f"not everybody owns: {topology!r}")
     run.healed()
     await run.hold(after)
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from chaos.checkers import CHECKERS
 from chaos.cluster import ChaosCluster
 from chaos.runner import Operate, Scenario, play
 from chaos.scenarios import (
+    controller_dies,
     flush_while_away,
     join_then_drain,
     pause_one,
@@ -41,7 +43,9 @@ async def test_a_stopped_node_that_wakes_up_tells_nothing_old(operate: Operator)
 
 @pytest.mark.parametrize("scenario", [flush_while_away, purge_while_away])
 async def test_nothing_old_comes_back_after_a_flush_with_one_node_away(scenario: Scenario, operate: Operator) -> None:
-    await _holds(scenario, scenario.__name__, operate)  # type: ignore[attr-defined]
+    # A flush sets counters back to nothing, which their judge could not tell from a loss.
+    kinds = tuple(name for name in CHECKERS if name != "counter_bounds")
+    await _holds(scenario, scenario.__name__, operate, judged=kinds)  # type: ignore[attr-defined]
 
 
 @pytest.mark.chaos
@@ -57,6 +61,14 @@ async def test_a_node_that_was_stopped_for_20_s(operate: Operator) -> None:
 @pytest.mark.chaos
 async def test_a_fourth_node_joins_and_one_is_drained(operate: Operator) -> None:
     await _holds(join_then_drain, "join, then drain", operate)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("stage", ["prepare", "stream", "switch", "done"])
+async def test_the_controller_dies_in_the_middle_of_a_join(stage: str, when: str, operate: Operator) -> None:
+    failpoint = f"controller-{when}-{stage}"
+    await _holds(partial(controller_dies, failpoint=failpoint), f"controller killed {when} {stage}", operate)
 
 
 @pytest.mark.chaos

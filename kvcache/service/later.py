@@ -9,7 +9,7 @@ allow. An exception costs those many nothing, where looking at what each handler
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 __all__ = ["Fields", "Later"]
@@ -19,9 +19,9 @@ Fields: TypeAlias = tuple[Any, ...]
 
 
 class Later(Exception):
-    """Carries the work whose result is the reply to ``number``; the work may raise the errors that have a wire code."""
+    """Carries the work, and how its result becomes the reply; the work may raise the errors that have a wire code."""
 
-    def __init__(self, number: int, work: Awaitable[Fields]) -> None:
-        super().__init__(number)
-        self.number = number
+    def __init__(self, work: Awaitable[Any], fields: Callable[[Any], Fields]) -> None:
+        super().__init__()
         self.work = work
+        self.fields = fields

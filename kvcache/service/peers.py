@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from kvcache.service.checks import check_int64, shown
 from kvcache.service.fences import Fences
 from kvcache.service.generations import sweep
-from kvcache.service.later import Fields, Later
+from kvcache.service.later import Later
 from kvcache.service.service import Handler, Reply, Service
 from kvcache_client.core.pulling import ANYTHING
 from kvcache_client.placement.partitions import PARTITIONS
@@ -144,14 +144,14 @@ class PeerVerbs:
         return number, _OK, json.dumps(self._control.report() | {"fences": self.fences.highest}).encode()
 
     def _adopt(self, message: Message) -> Reply:
-        number, _, document = message
+        _, _, document = message
         if not isinstance(document, bytes):
             raise MalformedFrame("ADOPT carries a document in bytes")
-        raise Later(number, _with_ok(self._control.adopt(document)))
+        raise _with_ok(self._control.adopt(document))
 
     def _deliver(self, message: Message) -> Reply:
-        number, _, owner = message
-        raise Later(number, _with_ok(self._control.deliver(_text("owner", owner))))
+        _, _, owner = message
+        raise _with_ok(self._control.deliver(_text("owner", owner)))
 
     def _resync(self, message: Message) -> Reply:
         number, _, *partitions = message
@@ -159,9 +159,9 @@ class PeerVerbs:
         return number, _OK
 
     def _repair(self, message: Message) -> Reply:
-        number, _, fence, *partitions = message
+        _, _, fence, *partitions = message
         self.fences.check("job", fence)
-        raise Later(number, _with_all(self._control.repair(_partitions(partitions))))
+        raise _with_all(self._control.repair(_partitions(partitions)))
 
     def _restore(self, message: Message) -> Reply:
         number, _, fence, *fields = message
@@ -178,7 +178,7 @@ class PeerVerbs:
         return number, _OK, *statuses
 
     def _change(self, message: Message) -> Reply:
-        number, _, fence, change = message
+        _, _, fence, change = message
         self.fences.check("topology", fence)
         try:
             wish = json.loads(change)
@@ -186,47 +186,47 @@ class PeerVerbs:
             raise MalformedFrame(f"a change is JSON in bytes: {error}") from error
         if not isinstance(wish, dict):
             raise MalformedFrame("a change is a JSON object")
-        raise Later(number, _with_ok(self._control.change(fence, wish)))
+        raise _with_ok(self._control.change(fence, wish))
 
     # Locks
 
     def _lock(self, message: Message) -> Reply:
-        number, _, resource, token, lease_ms, doing = message
+        _, _, resource, token, lease_ms, doing = message
         lease = _lease(lease_ms)
         work = self._control.lock(_text("resource", resource), _text("token", token), lease, _text("doing", doing))
-        raise Later(number, _with_ok(work))
+        raise _with_ok(work)
 
     def _renew(self, message: Message) -> Reply:
-        number, _, resource, token, lease_ms = message
+        _, _, resource, token, lease_ms = message
         work = self._control.renew(_text("resource", resource), _text("token", token), _lease(lease_ms))
-        raise Later(number, _ok_or_miss(work))
+        raise _ok_or_miss(work)
 
     def _unlock(self, message: Message) -> Reply:
-        number, _, resource, token = message
-        raise Later(number, _ok_or_miss(self._control.unlock(_text("resource", resource), _text("token", token))))
+        _, _, resource, token = message
+        raise _ok_or_miss(self._control.unlock(_text("resource", resource), _text("token", token)))
 
     def _locks(self, message: Message) -> Reply:
-        number, _ = message
-        raise Later(number, _as_json(self._control.locks()))
+        _, _ = message
+        raise _as_json(self._control.locks())
 
     def __repr__(self) -> str:
         return f"<PeerVerbs of {self._service.identity.node} {self.fences!r}>"
 
 
-async def _with_ok(work: Awaitable[int]) -> Fields:
-    return _OK, await work
+def _with_ok(work: Awaitable[Any]) -> Later:
+    return Later(work, lambda result: (_OK, result))
 
 
-async def _with_all(work: Awaitable[tuple[int, ...]]) -> Fields:
-    return _OK, *(await work)
+def _with_all(work: Awaitable[tuple[int, ...]]) -> Later:
+    return Later(work, lambda results: (_OK, *results))
 
 
-async def _ok_or_miss(work: Awaitable[bool]) -> Fields:
-    return (_OK,) if await work else (_MISS,)
+def _ok_or_miss(work: Awaitable[bool]) -> Later:
+    return Later(work, lambda done: (_OK,) if done else (_MISS,))
 
 
-async def _as_json(work: Awaitable[Any]) -> Fields:
-    return _OK, json.dumps(await work).encode()
+def _as_json(work: Awaitable[Any]) -> Later:
+    return Later(work, lambda data: (_OK, json.dumps(data).encode()))
 
 
 def _partitions(fields: list[Any]) -> list[int]:

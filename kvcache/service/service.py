@@ -25,7 +25,7 @@ from kvcache.service.checks import bad_key, check_record, shown
 from kvcache.service.fences import Fences
 from kvcache.service.generations import NO_GENERATIONS, Generations, sweep
 from kvcache.service.hints import Hints
-from kvcache.service.later import Fields, Later
+from kvcache.service.later import Later
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
@@ -169,7 +169,7 @@ class Service:
             self.readable = bytearray(reads and not incomplete for reads, incomplete in mine)
 
     def begin_loading(self, partitions: Iterable[int]) -> None:
-        """Answer no reads of ``partitions`` until each is said to be loaded: others may hold what this node has missed."""
+        """Answer no reads of ``partitions`` until all is said to be loaded: others may hold what this node has missed."""
         for partition in partitions:
             self._incomplete[partition] = 1
         self._show()
@@ -182,12 +182,6 @@ class Service:
     def loading(self) -> bool:
         """Whether some partition is not complete."""
         return any(self._incomplete)
-
-    def loaded(self, partition: int) -> None:
-        """Answer for ``partition`` again: the node holds it completely."""
-        self._incomplete[partition] = 0
-        if self.ownership is not None:
-            self.readable[partition] = self.ownership.readable[partition]
 
     def add(self, handlers: Mapping[int, Handler]) -> None:
         """Answer more verbs."""
@@ -320,7 +314,7 @@ class Service:
                 self.hints.note(owner, partition, key, len(record), version_of(record), self._now_ms)
                 delivery = self.forward(owner)
                 if delivery is not None:
-                    raise Later(number, _after(delivery, reply[1:]))
+                    raise Later(delivery, lambda _: reply[1:])  # once it is there, nobody reads what is older there
         return reply
 
     def take(self, key: Any, record: Any) -> int:
@@ -401,9 +395,3 @@ class Service:
 
     def __repr__(self) -> str:
         return f"<Service {self.identity.node} {self.ownership!r} {self.store!r}>"
-
-
-async def _after(delivery: Awaitable[None], fields: Fields) -> Fields:
-    """Return ``fields`` once the owner has the record too, or can't be reached: then others read nothing older there."""
-    await delivery
-    return fields

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import msgpack
 
 from kvcache.service.checks import shown
-from kvcache.service.later import Fields, Later
+from kvcache.service.later import Later
 from kvcache.service.service import Service
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.limits import StreamLimits
@@ -140,9 +140,9 @@ class StreamConnection(asyncio.Protocol):
             self._refuse(message, Overloaded(f"{self._delayed} requests of this connection wait for others already"))
             return
         self._delayed += 1
-        asyncio.ensure_future(later.work).add_done_callback(partial(self._reply_now, message))
+        asyncio.ensure_future(later.work).add_done_callback(partial(self._reply_now, message, later))
 
-    def _reply_now(self, message: Message, work: asyncio.Future[Fields]) -> None:
+    def _reply_now(self, message: Message, later: Later, work: asyncio.Future[Any]) -> None:
         self._delayed -= 1
         if self._transport is None or self._closed:
             if not work.cancelled():
@@ -151,7 +151,7 @@ class StreamConnection(asyncio.Protocol):
         if work.cancelled():
             self._refuse(message, NotReady("the node is stopping"))
         elif (error := work.exception()) is None:
-            self._packer.pack((message[0], *work.result()))
+            self._packer.pack((message[0], *later.fields(work.result())))
         elif isinstance(error, Exception):
             self._refuse(message, error)
         self._send()

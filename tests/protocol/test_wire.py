@@ -19,6 +19,7 @@ import pytest
 from mmh3 import mmh3_x64_128_utupledigest
 
 import kvcache_client.protocol as protocol
+from kvcache.cluster.control import CHANGES
 from kvcache_client.placement.partitions import PARTITIONS, partition_of
 from kvcache_client.protocol import limits
 from kvcache_client.protocol import record as records
@@ -181,8 +182,14 @@ def test_every_reply_of_an_example_is_one_that_its_verb_has(reply: Example) -> N
     forms = dict(form.partition(" ")[::2] for form in VERBS[REQUESTS[number][1]].replies)
     named = forms[Status(status).name]
     if named.endswith("..."):
-        keys = REQUESTS[number][3::2] if REQUESTS[number][1] == Verb.PUT_MANY else REQUESTS[number][2:]
-        assert len(fields) == len(keys)
+        sent = VERBS[REQUESTS[number][1]].fields
+        if sent and sent[-1].endswith("..."):  # as many answers as there were groups
+            alone = len(sent) - 1
+            group = len(sent[-1].strip("(.)").split())
+            assert len(fields) == len(REQUESTS[number][2 + alone :]) // group
+        else:
+            alone = len(named.split("(")[0].split())
+            assert (len(fields) - alone) % len(named.split("(")[1].strip(").").split()) == 0
     else:
         assert len(fields) == len(named.split())
 
@@ -201,6 +208,21 @@ def test_the_verb_table_is_the_one_in_the_code() -> None:
         [str(int(verb)), verb.name, " ".join(spec.fields), " / ".join(spec.replies), spec.meaning]
         for verb, spec in VERBS.items()
     ]
+
+
+def test_the_table_of_roles_is_the_one_in_the_code() -> None:
+    everybody = frozenset(Role)
+    assert {verb: set(roles.split(", ")) for verb, roles in table("Who may ask")} == {
+        verb.name: {role.name for role in spec.roles} for verb, spec in VERBS.items() if spec.roles != everybody
+    }
+
+
+def test_the_table_of_changes_is_the_one_that_nodes_know() -> None:
+    _, _, rest = PAGE.partition("| change | arguments |")
+    rows = [line.split("|")[1:3] for line in rest.splitlines()[2:] if line.startswith("|")][: len(CHANGES)]
+    assert {name.strip(): re.findall(r"`(\w+)`", arguments) for name, arguments in rows} == {
+        name: list(arguments) for name, (_, arguments) in CHANGES.items()
+    }
 
 
 def test_every_field_of_a_verb_or_reply_is_explained() -> None:
@@ -235,7 +257,7 @@ def test_the_limit_table_is_the_one_in_the_code() -> None:
 
 
 def test_errors_that_bad_bytes_get_close_the_connection_where_the_page_says_so() -> None:
-    _, _, rest = PAGE.partition("\n## 8. Bad bytes\n")
+    _, _, rest = PAGE.partition("\n## 9. Bad bytes\n")
     rows = re.findall(r"^\| (.*) \| `(\w+)` \| (closes|goes on) \|$", rest.partition("\n## ")[0], re.MULTILINE)
     errors = {error.__name__: error for error in ERRORS.values()}
     assert len(rows) > 10

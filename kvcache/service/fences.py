@@ -8,6 +8,7 @@ lock gave out, and whoever has seen a higher one refuses (Kleppmann, "How to do 
 
 from __future__ import annotations
 
+from kvcache.service.checks import shown
 from kvcache_client.protocol.errors import MalformedFrame, StaleFence
 
 __all__ = ["Fences"]
@@ -24,8 +25,8 @@ class Fences:
 
     def check(self, resource: str, fence: object) -> int:
         """Return ``fence`` and remember it. Raises ``StaleFence`` if a higher one was here before."""
-        if not isinstance(fence, int) or fence < 1:
-            raise MalformedFrame(f"a fence is a positive integer, not {fence!r:.60}")
+        if type(fence) is not int or fence < 1:
+            raise MalformedFrame(f"a fence is a positive integer, not {shown(fence)}")
         seen = self.highest.get(resource, 0)
         if fence < seen:
             self.refused += 1

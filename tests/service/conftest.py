@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from scripted_control import ScriptedControl, finished
 
 from kvcache.service.assembly import assemble
+from kvcache.service.later import Later
 from kvcache.service.ownership import Ownership
+from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
@@ -33,6 +36,8 @@ class Core:
         self.store = Store(StoreConfig(8 << 20), self.now_ms)
         clock = HybridClock(lambda: self.now_ms, WRITER)
         self.service = assemble(Identity("n1", "test", value_limit), self.store, clock, lambda: self.statistics)
+        self.control = ScriptedControl()
+        self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
 
     def adopt(self, view: View) -> bool:
         return self.service.adopt(Ownership("n1", view.topology, view.routes, self.service.ownership))
@@ -51,7 +56,10 @@ class Core:
         self.service.tick()
 
     def ask(self, verb: Verb, *fields: Any) -> Message:
-        reply = self.service.handlers[verb]((ID, int(verb), *fields))
+        try:
+            reply = self.service.handlers[verb]((ID, int(verb), *fields))
+        except Later as later:
+            return later.fields(finished(later.work))
         assert reply[0] == ID
         return reply[1:]
 

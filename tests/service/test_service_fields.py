@@ -42,6 +42,18 @@ RIGHT = {
     "delta": 1,
     "initial?": 1,
     "expiry_ms": NEVER,
+    "session": "",
+    "partition": 5,
+    "partition...": 5,
+    "after": b"",
+    "whole": True,
+    "document": b"{}",
+    "fence": 3,
+    "change": b"{}",
+    "resource": "job",
+    "token": "5f2a",
+    "lease_ms": 1000,
+    "doing": "ann: tests",
 }
 
 
@@ -109,13 +121,13 @@ def test_a_wrong_field_meets_an_error_of_ours_or_is_harmless(core, record, verb,
 @pytest.mark.parametrize("kind", ["nil", "true", "float", "list", "deep list"])
 def test_a_field_that_is_of_no_type_of_ours_changes_nothing(core, record, verb, kind):
     right = fields_of(verb, record(0))
-    allowed = {"initial?": ("nil",), "protocol": ("true",), "role": ("true",)}
+    allowed = {"initial?": ("nil",), "protocol": ("true",), "role": ("true",), "whole": ("true",)}
     names = list(itertools.chain(*(["key", "record"] if "(" in name else [name] for name in VERBS[verb].fields)))
     for place, name in enumerate(names):
         if kind in allowed.get(name, ()):
             continue
         fields = [*right[:place], WRONG[kind], *right[place + 1 :]]
-        if verb in (Verb.GET_MANY, Verb.PUT_MANY) and name != "epoch":
+        if verb in (Verb.GET_MANY, Verb.PUT_MANY, Verb.RESTORE) and name in ("key...", "key", "record"):
             assert core.ask(verb, *fields)[1] >= 16
         else:
             with pytest.raises(KvCacheError) as refused:

@@ -9,9 +9,11 @@ from typing import Any
 import msgpack
 import pytest
 import uvloop
+from scripted_control import ScriptedControl
 
 from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
+from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
@@ -124,9 +126,9 @@ class Stream:
             other.introduce()
         return other
 
-    def introduce(self) -> None:
+    def introduce(self, role: int = 0) -> None:
         """Say HELLO and forget the reply."""
-        self.feed(HELLO_MESSAGE)
+        self.feed(pack_message(1, int(Verb.HELLO), 1, "test", role, b"", "tests") if role else HELLO_MESSAGE)
         assert self.replies()[0][1] == 0
         self.counters.requests = 0
 
@@ -177,6 +179,7 @@ def service(lone_view: View) -> Iterator[Service]:
     store = Store(StoreConfig(64 << 20), STREAM_START_MS)
     clock = HybridClock(lambda: STREAM_START_MS, 9)
     made = assemble(Identity("n1", "test", 1 << 20), store, clock, dict)
+    made.add(PeerVerbs(made, ScriptedControl(), made.fences).handlers)
     made.adopt(Ownership("n1", lone_view.topology, lone_view.routes))
     yield made
     store.check()

@@ -6,6 +6,8 @@ wrong is a ``KvCacheError``; its subclasses say whether the call was applied and
 
 from kvcache_client.aio import AsyncClient
 from kvcache_client.blocking import Client
+from kvcache_client.bodies.aio_lock import AsyncLock
+from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.core.brain import ClientConfig
 from kvcache_client.core.results import BatchResult, CopyReport, Entry, Explanation
 from kvcache_client.protocol import errors as _errors
@@ -13,11 +15,13 @@ from kvcache_client.protocol.errors import *  # noqa: F403  # the whole tree is 
 
 __all__ = [
     "AsyncClient",
+    "AsyncLock",
     "BatchResult",
     "Client",
     "ClientConfig",
     "CopyReport",
     "Entry",
     "Explanation",
+    "Lock",
     *_errors.__all__,
 ]

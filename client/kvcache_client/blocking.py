@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
 from kvcache_client.core import inspecting, plans
 from kvcache_client.core.brain import Brain, ClientConfig
 from kvcache_client.core.effects import Plan
+from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
 from kvcache_client.placement.topology import Topology
@@ -79,9 +81,9 @@ class Client:
         """Return value, version and seconds left, or None on a miss."""
         return self.run(plans.get_entry(self.brain, self._encode, key))
 
-    def set(self, key: Key, value: Value, ttl: Ttl = None) -> int:
+    def set(self, key: Key, value: Value, ttl: Ttl = None, *, fence: int | None = None) -> int:
         """Write a value, held by two live processes on return (``acks``). Returns its version."""
-        return self._session.run(plans.set_value(self._session.brain, self._encode, key, value, ttl))
+        return self._session.run(plans.set_value(self._session.brain, self._encode, key, value, ttl, fence))
 
     def add(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
         """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write."""
@@ -129,6 +131,16 @@ class Client:
     def delete_many(self, keys: Iterable[Key]) -> BatchResult[bool]:
         """Delete many keys."""
         return self.run(plans.delete_many(self.brain, self._encode, keys))
+
+    def lock(self, name: str, *, lease: float = 10.0, timeout: float = 10.0) -> Lock:
+        """Return the lock ``name`` of the cluster, to be held by ``with``; a namespace prefixes its name.
+
+        ``lease`` and ``timeout`` are seconds: how long the lock outlives a holder that died, and how long to wait for it. It is
+        renewed while the block runs. Good for doing work once at a time, to save effort. Not a proof: whoever was paused may
+        go on after the lease. Where that would do harm, write with ``set(..., fence=lock.fence)``, which nodes check.
+        """
+        prefix = self._encode("x")[:-1].decode(errors="replace")
+        return Lock(self._session, f"user:{check_name(prefix + name)}", lease=lease, timeout=timeout)
 
     def explain(self, key: Key) -> Explanation:
         """Return where the key lives and what each place holds."""

@@ -1,75 +1,70 @@
-"""Lock: holding a lock of the cluster for as long as a block of code runs, and noticing when it is lost.
+"""Lock: a lock of the cluster as a node holds it, straight from the coordinator.
 
-Here lives waiting for the lock, renewing it, and the signal that it is gone. Never here: how Redis keeps it
-(``lock_store``), or what is done under it. ::
-
-    async with Lock(store, "job", owner="node-1", doing="repair", floor=highest_fence) as lock:
-        ...                                   renewed every third of the lease meanwhile
-        lock.ensure_held()                    before what must not happen without it
-        await send(command, fence=lock.fence) and the nodes refuse a fence that is not the latest
-
-A lease is no proof: between the check and its effect a process may be paused for any time. The fence is the proof; the
-lease only keeps two holders from working at once in vain. All that is promised here is to stop early:
-
-- The lease counts from *before* the request for it was sent, so it never ends later here than at the server (up to how fast
-  their clocks run), also when the answer came late.
-- When a renewal finds the lock gone, or none succeeds until the lease is over, the task that runs the block is cancelled, and
-  leaving the block turns this cancellation, and no other, into ``LockLost``. ``asyncio.timeout`` works the same way.
-- Whatever may have been granted to a task that was cancelled meanwhile is released.
+Here lives how the coordinator's locks and the fences that nodes report make a ``Grantor``. Never here: waiting, renewing and
+losing (``kvcache_client.bodies.aio_lock``, the same for clients and nodes), or how Redis keeps a lock (``lock_store``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from math import isfinite
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Awaitable, Callable
+from typing import Final
 
-from kvcache.cluster.lock_store import LEASE_MS, Granted, Held, LockStore
-from kvcache.cluster.outage import delays
-from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, KvCacheError, LockLost, UsageError
+from kvcache.cluster.lock_store import Held, LockStore
+from kvcache_client.bodies.aio_lock import AsyncLock, LockSurroundings
+from kvcache_client.protocol.errors import ControlPlaneUnavailable
 
-__all__ = ["FLOOR_SECONDS", "POLL_SECONDS", "Lock", "LockSurroundings"]
-
-_log = logging.getLogger(__name__)
-
-POLL_SECONDS: Final = 0.5
-"""Longest time between two attempts to get a lock that somebody else holds."""
+__all__ = ["FLOOR_SECONDS", "Lock", "LockSurroundings", "StoreGrantor"]
 
 FLOOR_SECONDS: Final = 2.0
 """How long the nodes may take to report their highest fences."""
-
-
-@dataclass(frozen=True, slots=True)
-class LockSurroundings:
-    """What a lock takes from the world: a monotonic clock in seconds, chance in [0, 1), and tokens nobody can guess."""
-
-    clock: Callable[[], float] = time.monotonic
-    jitter: Callable[[], float] = random.SystemRandom().random
-    draw_token: Callable[[], str] = secrets.token_hex
 
 
 async def _nothing_reported() -> int:
     return 0
 
 
-class Lock:
-    """A lock on ``resource``, as an async context manager; when it is free again, it can be used again.
+class StoreGrantor:
+    """Grants the locks of ``store``. ``owner`` and ``doing`` tell others who holds one and what for.
 
-    ``owner`` and ``doing`` tell others who holds it and what for. ``lease`` and ``timeout`` are seconds: how long the lock
-    outlives a holder that died, and how long to wait for somebody else. ``floor`` returns the highest fence of this
-    resource that the nodes have seen; it is asked anew before each attempt.
-
-    Entering raises ``AdminBusy`` when the lock was not free within ``timeout``, ``ControlPlaneUnavailable`` at once when
-    coordination does not answer, what ``floor`` raises, and ``LockLost`` when the grant came after its own lease. The block
-    ends with ``LockLost`` when the lock was lost meanwhile.
+    ``floor`` returns the highest fence of the resource that the nodes have seen; it is asked anew before each attempt, so that
+    a coordinator which has lost its counter never hands a number out again.
     """
+
+    def __init__(self, store: LockStore, owner: str, doing: str, floor: Callable[[], Awaitable[int]]) -> None:
+        self.owner = owner
+        self.doing = doing
+        self._store = store
+        self._floor = floor
+
+    async def acquire(self, resource: str, token: str, lease_ms: int) -> int:
+        """Take the lock and return its fence. Raises ``AdminBusy`` if another token has it, and what ``floor`` raises."""
+        try:
+            async with asyncio.timeout(FLOOR_SECONDS):
+                floor = await self._floor()
+        except TimeoutError as error:
+            raise ControlPlaneUnavailable(
+                f"the nodes did not report their fences of {resource!r} in {FLOOR_SECONDS:g} s"
+            ) from error
+        answer = await self._store.acquire(resource, token, lease_ms, self.owner, self.doing, floor)
+        if isinstance(answer, Held):
+            raise answer.busy(resource)
+        return answer.fence
+
+    async def renew(self, resource: str, token: str, lease_ms: int) -> bool:
+        """Begin a new lease; False when this token does not hold the lock any more."""
+        return await self._store.renew(resource, token, lease_ms)
+
+    async def release(self, resource: str, token: str) -> bool:
+        """Let go; False when this token does not hold the lock any more."""
+        return await self._store.release(resource, token)
+
+    def __repr__(self) -> str:
+        return f"<StoreGrantor {self.owner!r} {self._store!r}>"
+
+
+class Lock(AsyncLock):
+    """``AsyncLock`` on the coordinator itself."""
 
     def __init__(
         self,
@@ -83,170 +78,5 @@ class Lock:
         floor: Callable[[], Awaitable[int]] = _nothing_reported,
         surroundings: LockSurroundings | None = None,
     ) -> None:
-        self._store = store
-        self.resource = resource
-        self.owner = owner
-        self.doing = doing
-        self.lease_ms = int(_checked("lease", lease, LEASE_MS[0] / 1000, LEASE_MS[1] / 1000) * 1000)
-        self.timeout = _checked("timeout", timeout, 0, LEASE_MS[1] / 1000)
-        self.fence = 0
-        self.token = ""
-        self._floor = floor
-        self._world = surroundings or LockSurroundings()
-        self._task: asyncio.Task[object] | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._expires = 0.0
-        self._cancellations = 0
-        self._lost = ""
-
-    @property
-    def lease_left(self) -> float:
-        """Seconds for which the lock is ours for sure; 0 when it is not."""
-        return max(0.0, self._expires - self._world.clock()) if self._task and not self._lost else 0.0
-
-    def ensure_held(self) -> None:
-        """Raise ``LockLost`` if the lock may be somebody else's by now; asks our own clock only."""
-        if self.lease_left <= 0:
-            raise self._loss()
-
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        if task is None or self._task is not None or self.token:
-            raise UsageError(f"{self!r} is in use already; make another one")
-        self.token = self._world.draw_token()
-        try:
-            await self._acquire()
-        except BaseException:
-            self.token = ""
-            raise
-        self._lost = ""
-        self._task, self._cancellations = task, task.cancelling()
-        self._keeper = asyncio.create_task(self._keep(), name=f"keeps lock {self.resource}")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signalled = bool(self._lost)
-        held = self.lease_left > 0
-        loss = self._loss()
-        task, token = self._task, self.token
-        if self._keeper is not None:
-            self._keeper.cancel()
-        self._task, self._keeper, self.token = None, None, ""
-        release = self._give_back(token)
-        ours = signalled and task is not None and task.uncancel() <= self._cancellations
-        if held:
-            held = await asyncio.shield(release) is not False  # None: not known, and the work is done
-        if not held and (kind is None or (ours and kind is asyncio.CancelledError)):
-            raise loss from error
-
-    async def _acquire(self) -> None:
-        """Return when the lock is ours; try again and again until ``timeout`` is over."""
-        clock = self._world.clock
-        deadline = clock() + self.timeout
-        waits = self._delays()
-        while True:
-            floor = await self._highest_fence()
-            sent = clock()
-            outcome = await self._attempt(floor)
-            if isinstance(outcome, Granted):
-                break
-            left = deadline - clock()
-            if left <= 0:
-                raise outcome.busy(self.resource)
-            await asyncio.sleep(min(next(waits), POLL_SECONDS, left))
-        self.fence, self._expires = outcome.fence, sent + self.lease_ms / 1000
-        if clock() >= self._expires:
-            self._give_back(self.token)
-            raise LockLost(f"the lease of {self.lease_ms} ms on {self.resource!r} ran out before its grant came")
-
-    async def _highest_fence(self) -> int:
-        try:
-            async with asyncio.timeout(FLOOR_SECONDS):
-                return await self._floor()
-        except TimeoutError as error:
-            raise ControlPlaneUnavailable(
-                f"the nodes did not report their fences of {self.resource!r} in {FLOOR_SECONDS:g} s"
-            ) from error
-
-    async def _attempt(self, floor: int) -> Granted | Held:
-        """Ask for the lock once. What may have been granted to nobody, because we left or heard nothing, is released."""
-        asked = asyncio.ensure_future(
-            self._store.acquire(self.resource, self.token, self.lease_ms, self.owner, self.doing, floor)
-        )
-        try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._give_back(self.token, asked))
-            raise
-        except ControlPlaneUnavailable:
-            self._give_back(self.token)
-            raise
-
-    def _give_back(self, token: str, asked: asyncio.Future[Granted | Held] | None = None) -> asyncio.Task[bool | None]:
-        """Release in a task of its own, which goes on when we are cancelled, after ``asked`` has had its answer."""
-        task = asyncio.create_task(self._release(token, asked), name=f"releases lock {self.resource}")
-        _releases.add(task)
-        task.add_done_callback(_releases.discard)
-        return task
-
-    async def _release(self, token: str, asked: asyncio.Future[Granted | Held] | None) -> bool | None:
-        """Release the lock and say whether it was ours; None when that is not known."""
-        if asked is not None:
-            await asyncio.wait([asked])  # a release that overtakes the request would leave the lock behind
-        try:
-            return await self._store.release(self.resource, token)
-        except ControlPlaneUnavailable as error:
-            _log.warning("lock %r ends with its lease, it could not be released: %s", self.resource, error)
-            return None
-
-    async def _keep(self) -> None:
-        """Renew the lock for as long as that succeeds in time; then give the signal that it is lost."""
-        wait = self.lease_ms / 3000
-        waits = self._delays()
-        trouble = "nobody renewed it"
-        while self.lease_left > 0:
-            await asyncio.sleep(min(wait, self.lease_left))
-            if (left := self.lease_left) <= 0:
-                break
-            sent = self._world.clock()
-            try:
-                async with asyncio.timeout(left):
-                    kept = await self._store.renew(self.resource, self.token, self.lease_ms)
-            except (KvCacheError, TimeoutError) as error:
-                trouble = str(error) or "no renewal was answered"
-                wait = min(next(waits), self.lease_ms / 3000)
-                continue
-            if not kept:
-                return self._lose("it was gone when it was to be renewed")
-            self._expires = sent + self.lease_ms / 1000
-            wait, waits = self.lease_ms / 3000, self._delays()
-        return self._lose(f"its lease of {self.lease_ms} ms ran out: {trouble}")
-
-    def _lose(self, reason: str) -> None:
-        if self._task is not None and not self._lost:
-            self._lost = reason
-            _log.warning("lost lock %r with fence %d: %s", self.resource, self.fence, reason)
-            self._task.cancel()
-
-    def _loss(self) -> LockLost:
-        reason = self._lost or "its lease may have run out, or it was taken away"
-        return LockLost(f"the lock {self.resource!r} (fence {self.fence}) is not held any more: {reason}")
-
-    def _delays(self) -> Iterator[float]:
-        return delays(self._world.jitter)
-
-    def __repr__(self) -> str:
-        state = f"lost: {self._lost}" if self._lost else f"held for {self.lease_left:.3f} s" if self._task else "free"
-        return f"<Lock {self.resource} of {self._store.cluster!r} by {self.owner!r} fence={self.fence} {state}>"
-
-
-_releases: Final[set[asyncio.Task[bool | None]]] = set()
-"""Releases under way: the event loop itself keeps no task alive."""
-
-
-def _checked(option: str, value: float, low: float, high: float) -> float:
-    if type(value) not in (int, float) or not isfinite(value) or not low <= value <= high:
-        raise InvalidOption(f"{option} is {value!r:.80}; it must be a number of seconds in {low:g}..{high:g}")
-    return float(value)
+        grantor = StoreGrantor(store, owner, doing, floor)
+        super().__init__(grantor, resource, lease=lease, timeout=timeout, surroundings=surroundings)

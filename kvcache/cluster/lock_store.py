@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from kvcache.cluster.coordinator import Coordinator, checked_cluster
 from kvcache_client.protocol.errors import AdminBusy, InvalidOption
+from kvcache_client.protocol.limits import LEASE_MS_MAX, LEASE_MS_MIN
 
 __all__ = [
     "ADMIN_RESOURCES",
@@ -42,7 +43,7 @@ ADMIN_RESOURCES: Final = ("topology", "job", "controller")
 USER_PREFIX: Final = "user:"
 """What the resources of users' locks begin with."""
 
-LEASE_MS: Final = (10, 3_600_000)
+LEASE_MS: Final = (LEASE_MS_MIN, LEASE_MS_MAX)
 """Shortest and longest lease."""
 
 TEXT_LENGTH: Final = 256

@@ -17,8 +17,8 @@ from kvcache.service.later import Later
 from kvcache.service.service import Handler, Reply, Service
 from kvcache_client.core.pulling import ANYTHING
 from kvcache_client.placement.partitions import PARTITIONS
-from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, NotOwner, NotReady
-from kvcache_client.protocol.limits import KEY_BYTES, KEYS_PER_FRAME
+from kvcache_client.protocol.errors import InvalidOption, KvCacheError, MalformedFrame, NotOwner, NotReady
+from kvcache_client.protocol.limits import KEY_BYTES, KEYS_PER_FRAME, LEASE_MS_MAX, LEASE_MS_MIN
 from kvcache_client.protocol.verbs import Message, Status, Verb
 
 __all__ = ["Control", "PeerVerbs"]
@@ -30,7 +30,6 @@ _SCAN_BYTES: Final = 64 * 1024
 """How much one SCAN returns, about: a millisecond of work for either side."""
 
 _NAME: Final = 200
-_LEASE_MS: Final = (100, 24 * 3600 * 1000)
 
 
 class Control(Protocol):
@@ -243,8 +242,7 @@ def _text(name: str, field: Any) -> str:
 
 
 def _lease(field: Any) -> int:
-    low, high = _LEASE_MS
     lease = check_int64("lease_ms", field)
-    if not low <= lease <= high:
-        raise MalformedFrame(f"lease_ms is {low} to {high}, not {lease}")
+    if not LEASE_MS_MIN <= lease <= LEASE_MS_MAX:
+        raise InvalidOption(f"lease_ms={lease}: must be {LEASE_MS_MIN} to {LEASE_MS_MAX}")
     return lease

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kvcache.cluster.coordinator import Coordinator
 from kvcache.cluster.embedded import EmbeddedValkey
+from kvcache.cluster.lock_store import LockStore
 from kvcache.cluster.registry import Registry
 from kvcache_client.placement.topology import Member, Topology
 
@@ -93,3 +95,27 @@ async def server(valkey: EmbeddedValkey) -> AsyncIterator[Callable[..., Awaitabl
     client = redis.Redis.from_url(valkey.url)
     yield client.execute_command
     await client.aclose()
+
+
+@pytest.fixture
+async def coordinators() -> AsyncIterator[Callable[..., Coordinator]]:
+    """Make coordinators; all are closed at the end."""
+    made: list[Coordinator] = []
+
+    def make(url: str, timeout: float = 1.0) -> Coordinator:
+        made.append(Coordinator(url, timeout=timeout))
+        return made[-1]
+
+    yield make
+    for coordinator in made:
+        await coordinator.close()
+
+
+@pytest.fixture
+async def coordinator(valkey: EmbeddedValkey, coordinators: Callable[..., Coordinator]) -> Coordinator:
+    return coordinators(valkey.url)
+
+
+@pytest.fixture
+async def store(coordinator: Coordinator) -> LockStore:
+    return LockStore(coordinator, CLUSTER)

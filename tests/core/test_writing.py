@@ -206,6 +206,6 @@ def test_a_write_that_was_stamped_again_is_never_said_to_be_not_applied(network:
     refused = ConnectFailed("refused")
     for node in owners:
         brain.health.failed(node, refused)
-    with pytest.raises(InDoubt):  # noqa: PT012  # the stand-ins are asked too
+    with pytest.raises(InDoubt):  # the stand-ins are asked too
         hints = plan.send([refused, refused])
         plan.send([refused for _ in hints.round])  # type: ignore[union-attr]

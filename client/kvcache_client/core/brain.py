@@ -131,6 +131,10 @@ class Brain:
         self.down.clear()
         self.hlc.become(_draw_writer(self._random))
 
+    def draw(self) -> float:
+        """Return a number in [0, 1) by chance."""
+        return self._random()
+
     def needed_acks(self, owners: int) -> int:
         """Return how many copies make a write of a partition with that many owners acknowledged."""
         return min(self.config.acks, owners)

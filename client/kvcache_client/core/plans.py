@@ -38,6 +38,7 @@ from kvcache_client.protocol.record import (
     NEVER,
     TOMBSTONE_MS,
     expiry_of,
+    fenced,
     make_record,
     payload_of,
     tombstone,
@@ -124,9 +125,13 @@ def store(brain: Brain, encode: Encode, key: Key, flags: int, payload: bytes, ex
     return written.version
 
 
-def set_value(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl) -> Plan[int]:
-    """Write a value; returns its version."""
+def set_value(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl, fence: int | None = None) -> Plan[int]:
+    """Write a value, under the ``fence`` of a lock if there is one; returns its version."""
     flags, payload = encode_value(value)
+    if fence is not None:
+        if type(fence) is not int or not 0 < fence < 1 << 63:
+            raise InvalidOption(f"fence={fence!r:.40}: must be the fence of a lock, an integer from 1 up")
+        flags, payload = fenced(fence, flags, payload)
     return store(brain, encode, key, flags, payload, expiry_in(brain, ttl))
 
 

@@ -24,7 +24,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
 from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, time_spent, why_unavailable
 from kvcache_client.core.routing import View
-from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied
+from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied, StaleFence
 from kvcache_client.protocol.record import restamp, version_of
 from kvcache_client.protocol.verbs import Status, Verb
 
@@ -125,6 +125,9 @@ def write_carefully(
             if node not in tally.acked and node not in tally.failures and node not in brain.down
         ]
         yield from _send(brain, asks, tally, deadline)
+        stale = next((error for error in tally.failures.values() if isinstance(error, StaleFence)), None)
+        if stale is not None:  # its writer has lost the lock: no other node may be talked into taking it
+            raise stale
         if not stamped and (tally.newer or tally.cluster_ms) and brain.clock() < deadline:
             continue
         in_time = brain.clock() < deadline

@@ -14,6 +14,8 @@ __all__ = [
     "KEYS_PER_BATCH",
     "KEYS_PER_FRAME",
     "KEY_BYTES",
+    "LEASE_MS_MAX",
+    "LEASE_MS_MIN",
     "REPLY_BYTES",
     "TEXT_BYTES",
     "TTL_SECONDS",
@@ -50,6 +52,10 @@ HELLO_BYTES: Final = 4096
 
 CREDENTIAL_BYTES: Final = 1024
 """Longest credential in a HELLO."""
+
+LEASE_MS_MIN: Final = 10
+LEASE_MS_MAX: Final = 3_600_000
+"""For how long a lock may be taken at a time, in ms: up to an hour."""
 
 TTL_SECONDS: Final = 10 * 365 * 24 * 3600
 """Longest time to live: ten years. Longer ones are mistakes (milliseconds passed as seconds)."""

@@ -1,0 +1,99 @@
+"""Locking: asking the cluster for a lock.
+
+Here live the plans: any node does the coordinator's part, so a client needs neither Redis nor its credentials. Never here:
+holding a lock (the bodies), or keeping it (``kvcache.cluster.lock_store``).
+
+Every request carries a token that was drawn for this one acquisition, so each may be sent again, to another node too, when its
+answer was lost: the same token gets the same fence.
+"""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import Any, Final
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import Plan, Within
+from kvcache_client.core.reading import as_error
+from kvcache_client.protocol.errors import (
+    ConnectFailed,
+    InDoubt,
+    InvalidOption,
+    KvCacheError,
+    MalformedFrame,
+    NotReady,
+    Unavailable,
+)
+from kvcache_client.protocol.verbs import Message, Status, Verb
+
+__all__ = ["NAME_CHARACTERS", "acquire", "check_name", "check_seconds", "held_locks", "release", "renew"]
+
+NAME_CHARACTERS: Final = 180
+
+_ELSEWHERE: Final = (ConnectFailed, InDoubt, NotReady)
+"""What another node may do better."""
+
+_NODE_SECONDS: Final = 2.0
+"""What one node may take: it asks the others for their fences, and the coordinator."""
+
+
+def check_name(name: object) -> str:
+    """Return the name of a lock, or raise ``InvalidOption``."""
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARACTERS or not name.isprintable():
+        raise InvalidOption(f"a lock has a name of 1 to {NAME_CHARACTERS} printable characters, not {name!r:.60}")
+    return name
+
+
+def check_seconds(option: str, value: float, low: float, high: float) -> float:
+    """Return ``value`` if it is a number of seconds within the limits, or raise ``InvalidOption``."""
+    if type(value) not in (int, float) or not isfinite(value) or not low <= value <= high:
+        raise InvalidOption(f"{option}={value!r:.60}: must be {low:g} to {high:g} seconds")
+    return value
+
+
+def acquire(brain: Brain, resource: str, token: str, lease_ms: int, doing: str) -> Plan[int]:
+    """Take the lock and return its fence. Raises ``AdminBusy``, which says who has it."""
+    reply = yield from _ask_any(brain, [0, Verb.LOCK, resource, token, lease_ms, doing[:200]])
+    fence: int = reply[2]
+    return fence
+
+
+def renew(brain: Brain, resource: str, token: str, lease_ms: int) -> Plan[bool]:
+    """Begin a new lease; False when the lock is lost."""
+    reply = yield from _ask_any(brain, [0, Verb.RENEW, resource, token, lease_ms])
+    return bool(reply[1] == Status.OK)
+
+
+def release(brain: Brain, resource: str, token: str) -> Plan[bool]:
+    """Give the lock back; False when it was lost."""
+    reply = yield from _ask_any(brain, [0, Verb.UNLOCK, resource, token])
+    return bool(reply[1] == Status.OK)
+
+
+def held_locks(brain: Brain) -> Plan[list[dict[str, Any]]]:
+    """Return the locks that are held, as plain data."""
+    reply = yield from _ask_any(brain, [0, Verb.LOCKS])
+    try:
+        locks = json.loads(reply[2])
+    except (ValueError, TypeError, IndexError) as error:
+        raise MalformedFrame("not a reply to LOCKS") from error
+    return locks if isinstance(locks, list) else []
+
+
+def _ask_any(brain: Brain, request: list[Any]) -> Plan[Message]:
+    """Ask one node after the other until one answers. Raises what it answered, or ``Unavailable`` if none did."""
+    view = brain.require_view()
+    members = [member for member in view.topology.members if member.state != "down"]
+    nodes = sorted((member.id for member in members), key=lambda node: (node in brain.down, brain.draw()))
+    failures: list[KvCacheError] = []
+    for node in nodes:
+        (outcome,) = yield Within([(node, list(request))], _NODE_SECONDS)
+        error = as_error(outcome, node, request[1])
+        if error is None:
+            reply: Message = outcome
+            return reply
+        if not isinstance(error, _ELSEWHERE):
+            raise error
+        failures.append(error)
+    raise Unavailable("no node could do the coordinator's part: " + "; ".join(map(str, failures)))

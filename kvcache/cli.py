@@ -1,4 +1,4 @@
-"""The command line: ``kvcache up | node | status | get | set | del | explain``.
+"""The command line: ``kvcache up | node | status | get | set | del | explain | admin ...``.
 
 Here lives the list of commands. Never here: what they do (``commands``).
 """
@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from kvcache.commands.admin import admin
 from kvcache.commands.data import delete, explain, get, put
 from kvcache.commands.node import node
 from kvcache.commands.outcome import CODES_HELP
@@ -54,6 +55,8 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "del": delete,
     "explain": explain,
 }
+
+app.add_typer(admin, epilog=CODES_HELP)
 
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=CODES_HELP)(_command)

@@ -30,6 +30,7 @@ from kvcache.cluster.lock import Lock
 from kvcache.cluster.lock_store import LockStore
 from kvcache.cluster.membership import Membership
 from kvcache.cluster.registry import Registry
+from kvcache.cluster.repairer import Repairer
 from kvcache.janitor import Janitor
 from kvcache.node_statistics import describe_node
 from kvcache.options import NodeOptions
@@ -78,6 +79,8 @@ class Node:
         locks = LockStore(self._registry.coordinator, options.cluster) if self._registry else None
         self.control = NodeControl(self.service, self.incarnation, self.adopt, self._registry, locks)
         self.control.loader = self.loader = Loader(self.service, self._run, self._complete)
+        self.repairer = Repairer(self.service, self._run)
+        self.control.repairing = self.repairer.repair
         self.control.handover = Handover(self.service, self._run, self._unreachable)
         self.control.floor = self._highest_fence
         self.control.heard_from = lambda node: self.client.brain.health.answered(node)
@@ -103,7 +106,7 @@ class Node:
         await self.adopt(topology)
         self.service.watch_for_pauses(int(self.timings.stumble * 1000), self._paused)
         self._janitor.start()
-        for task in (self.loader.run, self.control.handover.run):
+        for task in (self.loader.run, self.control.handover.run, self.repairer.run):
             self._keep_running(task)
         if self._membership is not None:
             membership = self._membership
@@ -208,6 +211,8 @@ class Node:
             self.listener.push_epoch(topology.epoch)
             self._janitor.follow(before, ownership)
             self.loader.follow(ownership)
+            if before is not None and _returned(before.topology, topology):
+                self.repairer.suspect_all()  # what was missed and not made good by now is found this way
             _log.info("epoch %d: %r", topology.epoch, topology)
             mine = topology.member(self.options.id)
             if mine is not None and mine.state == "down" and mine.incarnation == self.incarnation:
@@ -296,6 +301,12 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.options.id} {'ready' if self.ready() else 'not ready'} {self.service!r}>"
+
+
+def _returned(before: Topology, now: Topology) -> bool:
+    """Say whether a member is up again that was not."""
+    away = {member.id for member in before.members if member.state in ("syncing", "down")}
+    return any(member.id in away and member.state == "up" for member in now.members)
 
 
 def _derive(node: str, topology: Topology, before: Ownership | None) -> tuple[View, Ownership]:

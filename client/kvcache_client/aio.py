@@ -63,6 +63,11 @@ class AsyncClient:
         """What this client knows: view, clock, health, counters."""
         return self._session.brain
 
+    @property
+    def session(self) -> AsyncSession:
+        """What this client shares with its namespaces."""
+        return self._session
+
     def run(self, plan: Plan[T]) -> Coroutine[Any, Any, T]:
         """Drive a plan of ``core``; the verbs below are made of this."""
         return self._session.run(plan)

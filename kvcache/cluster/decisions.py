@@ -27,6 +27,8 @@ class Report:
     """The move that it receives data for."""
     left: int = 0
     """Partitions that it has still to pull."""
+    total: int = 0
+    """Partitions that the move gives it."""
     hints: Mapping[str, int] = field(default_factory=dict)
     """How many records it holds for others."""
     fences: Mapping[str, int] = field(default_factory=dict)
@@ -37,7 +39,7 @@ class Report:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Report:
         """Return the report in a JSON object; what is missing or of a wrong type counts as nothing said."""
-        numbers = {name: _number(fields.get(name)) for name in ("epoch", "left", "records", "bytes")}
+        numbers = {name: _number(fields.get(name)) for name in ("epoch", "left", "total", "records", "bytes")}
         texts = {name: str(fields.get(name) or "") for name in ("incarnation", "session")}
         maps = {name: _counts(fields.get(name)) for name in ("hints", "fences")}
         return cls(**numbers, **texts, **maps)  # type: ignore[arg-type]  # each name has the type of its field

@@ -193,9 +193,7 @@ class ChaosCluster:
         self.nodes: dict[str, ChaosNode] = {}
         self.proxies: dict[str, Proxy] = {}
         self._stack = AsyncExitStack()
-        folder = tempfile.TemporaryDirectory(prefix="kvcache-chaos-")
-        self._stack.callback(folder.cleanup)
-        self._failpoints = Path(folder.name) / "failpoints"
+        self._failpoints = Path(os.devnull)
 
     def arm(self, failpoint: str) -> None:
         """Have the first process die that reaches a failpoint."""
@@ -300,6 +298,8 @@ class ChaosCluster:
 
     async def __aenter__(self) -> Self:
         try:
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kvcache-chaos-"))
+            self._failpoints = Path(folder) / "failpoints"
             self._stack.push_async_callback(self.coordinator.stop)
             await self.coordinator.start()
             for port in free_ports(self.shape.nodes):

@@ -14,6 +14,7 @@ from kvcache_client.placement.spec import MAX_POINTS, Node
 from kvcache_client.placement.topology import (
     DOCUMENT_BYTES,
     MAX_EPOCH,
+    MAX_GENERATIONS,
     MAX_MEMBERS,
     MAX_REPLICATION_FACTOR,
     MAX_SEED,
@@ -229,7 +230,14 @@ def test_too_deep_nesting_too_long_numbers_and_foreign_encodings_are_refused() -
 def test_a_document_over_the_limit_is_refused_unread_and_never_written() -> None:
     with pytest.raises(TopologyError, match=str(DOCUMENT_BYTES)):
         Topology.from_json(b" " * (DOCUMENT_BYTES + 1))
-    large = topology(generations=tuple((f"{number:01000}", 1) for number in range(1100)))
+    emoji = "\N{GRINNING FACE}" * 250  # four bytes of a prefix, twelve of JSON
+    large = topology(
+        *(
+            member(number, address="h" * 60 + ".e" * 90 + ":7700", incarnation="i" * 64)
+            for number in range(MAX_MEMBERS)
+        ),
+        generations=tuple((f"{number:04}{emoji}", 1) for number in range(MAX_GENERATIONS)),
+    )
     with pytest.raises(TopologyError, match=str(DOCUMENT_BYTES)):
         large.to_json()
 

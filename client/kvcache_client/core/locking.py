@@ -27,7 +27,7 @@ from kvcache_client.protocol.errors import (
 )
 from kvcache_client.protocol.verbs import Message, Status, Verb
 
-__all__ = ["NAME_CHARACTERS", "acquire", "check_name", "check_seconds", "held_locks", "release", "renew"]
+__all__ = ["NAME_CHARACTERS", "acquire", "ask_any", "check_name", "check_seconds", "held_locks", "release", "renew"]
 
 NAME_CHARACTERS: Final = 180
 
@@ -54,26 +54,26 @@ def check_seconds(option: str, value: float, low: float, high: float) -> float:
 
 def acquire(brain: Brain, resource: str, token: str, lease_ms: int, doing: str) -> Plan[int]:
     """Take the lock and return its fence. Raises ``AdminBusy``, which says who has it."""
-    reply = yield from _ask_any(brain, [0, Verb.LOCK, resource, token, lease_ms, doing[:200]])
+    reply = yield from ask_any(brain, [0, Verb.LOCK, resource, token, lease_ms, doing[:200]])
     fence: int = reply[2]
     return fence
 
 
 def renew(brain: Brain, resource: str, token: str, lease_ms: int) -> Plan[bool]:
     """Begin a new lease; False when the lock is lost."""
-    reply = yield from _ask_any(brain, [0, Verb.RENEW, resource, token, lease_ms])
+    reply = yield from ask_any(brain, [0, Verb.RENEW, resource, token, lease_ms])
     return bool(reply[1] == Status.OK)
 
 
 def release(brain: Brain, resource: str, token: str) -> Plan[bool]:
     """Give the lock back; False when it was lost."""
-    reply = yield from _ask_any(brain, [0, Verb.UNLOCK, resource, token])
+    reply = yield from ask_any(brain, [0, Verb.UNLOCK, resource, token])
     return bool(reply[1] == Status.OK)
 
 
 def held_locks(brain: Brain) -> Plan[list[dict[str, Any]]]:
     """Return the locks that are held, as plain data."""
-    reply = yield from _ask_any(brain, [0, Verb.LOCKS])
+    reply = yield from ask_any(brain, [0, Verb.LOCKS])
     try:
         locks = json.loads(reply[2])
     except (ValueError, TypeError, IndexError) as error:
@@ -81,7 +81,7 @@ def held_locks(brain: Brain) -> Plan[list[dict[str, Any]]]:
     return locks if isinstance(locks, list) else []
 
 
-def _ask_any(brain: Brain, request: list[Any]) -> Plan[Message]:
+def ask_any(brain: Brain, request: list[Any]) -> Plan[Message]:
     """Ask one node after the other until one answers. Raises what it answered, or ``Unavailable`` if none did."""
     view = brain.require_view()
     members = [member for member in view.topology.members if member.state != "down"]

@@ -21,6 +21,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from kvcache.cluster.admin import Admin
 from kvcache.cluster.control import NodeControl
 from kvcache.cluster.controller import Controller, Timings, reports_of
 from kvcache.cluster.handover import Handover
@@ -29,6 +30,7 @@ from kvcache.cluster.loader import Loader
 from kvcache.cluster.lock import Lock
 from kvcache.cluster.lock_store import LockStore
 from kvcache.cluster.membership import Membership
+from kvcache.cluster.operator import Operator
 from kvcache.cluster.registry import Registry
 from kvcache.cluster.repairer import Repairer
 from kvcache.janitor import Janitor
@@ -94,6 +96,7 @@ class Node:
         self._membership: Membership | None = None
         self.controller: Controller | None = None
         self._client: AsyncClient | None = None
+        self._operating: AsyncClient | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._adopting = asyncio.Lock()
         self._stopping = False
@@ -140,6 +143,8 @@ class Node:
             backoff=Backoff(longest=0.25),  # a node that is back must be noticed before clients notice it
         )
         self._client = AsyncClient([options.advertise], config=config)
+        operating = ClientConfig(cluster=options.cluster, role=Role.ADMIN, name=f"http at {options.id}", timeout=2.0)
+        self._operating = AsyncClient([options.advertise], config=operating)
         await self._door.start()
 
     @property
@@ -148,6 +153,13 @@ class Node:
         if self._client is None:
             raise NotReady("the node is not listening yet")
         return self._client
+
+    @property
+    def operator(self) -> Operator:
+        """What carries out the admin operations that come by HTTP."""
+        if self._operating is None:
+            raise NotReady("the node is not listening yet")
+        return Operator(Admin(self._operating))
 
     async def _run(self, plan: Plan[Any]) -> Any:
         return await self.client.run(plan)
@@ -274,8 +286,9 @@ class Node:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._door.stop(_GRACE_SECONDS)
-        if self._client is not None:
-            await self._client.close()
+        for client in (self._client, self._operating):
+            if client is not None:
+                await client.close()
         await self.listener.stop()
         if self._membership is not None:
             await self._membership.leave()

@@ -6,6 +6,8 @@ here: the parts themselves, or the messages by which all this is asked for.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, Final
@@ -17,9 +19,12 @@ from kvcache.cluster.lock_store import Held, LockStore
 from kvcache.cluster.registry import Registry
 from kvcache.service.service import Service
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, NotReady
+from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, KvCacheError, NotReady
 
 __all__ = ["CHANGES", "NodeControl"]
+
+_audit = logging.getLogger("kvcache.audit")
+"""One line for each operation: who, what, under which fence, and what came of it."""
 
 Change = Callable[..., Topology]
 
@@ -96,10 +101,22 @@ class NodeControl:
 
     async def repair(self, partitions: list[int]) -> tuple[int, int]:
         """Compare partitions with their other owners and copy what differs; returns (compared, copied) records."""
-        return await self.repairing(partitions)
+        compared, copied = await self.repairing(partitions)
+        if copied:
+            _audit.info("repair of %d partitions: %d records compared, %d copied", len(partitions), compared, copied)
+        return compared, copied
 
     async def change(self, fence: int, change: dict[str, Any]) -> int:
         """Change the document as an operator wishes; returns its new epoch."""
+        try:
+            topology = await self._changed(fence, change)
+        except KvCacheError as error:
+            _audit.warning("%s, fence %d: refused: %s", json.dumps(change), fence, error)
+            raise
+        _audit.info("%s, fence %d: done, epoch %d", json.dumps(change), fence, topology.epoch)
+        return topology.epoch
+
+    async def _changed(self, fence: int, change: dict[str, Any]) -> Topology:
         make, arguments = _wish(change)
         registry, known = self._registry, self._known()
         if registry is None:
@@ -107,7 +124,7 @@ class NodeControl:
         else:
             topology = await registry.update(lambda stored: make(stored, **arguments, fence=fence), known)
         await self._adopt(topology)
-        return topology.epoch
+        return topology
 
     def _known(self) -> Topology:
         ownership = self._service.ownership
@@ -121,6 +138,8 @@ class NodeControl:
         answer = await self._store().acquire(resource, token, lease_ms, owner, reason, await self.floor(resource))
         if isinstance(answer, Held):
             raise answer.busy(resource)
+        if not resource.startswith("user:"):
+            _audit.info("%s locks %s for %s, fence %d", owner, resource, reason or "?", answer.fence)
         return answer.fence
 
     async def renew(self, resource: str, token: str, lease_ms: int) -> bool:

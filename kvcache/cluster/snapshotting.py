@@ -10,7 +10,7 @@ expiry, so what is restored never beats what is newer, and what has expired mean
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +22,12 @@ from kvcache_client.core.reading import as_error
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.protocol.errors import ConnectFailed, InDoubt, KvCacheError, NotOwner, NotReady, error_from_wire
 from kvcache_client.protocol.limits import KEYS_PER_FRAME
-from kvcache_client.protocol.record import expiry_of
+from kvcache_client.protocol.record import expiry_of, is_tombstone, restamp, version_of
 from kvcache_client.protocol.verbs import Request, Status, Verb
 
 __all__ = ["restore_snapshot", "take_snapshot"]
 
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 32
 """Partitions that are read at the same time; each has one piece of 64 KiB on its way."""
 
 _FRAME_BYTES: Final = 256 * 1024
@@ -98,7 +98,8 @@ async def restore_snapshot(admin: Admin, directory: str | Path, progress: OnProg
         for block in reader:
             lock.ensure_held()
             now_ms = admin.client.brain.hlc.now_ms()
-            living = [(key, record) for key, record in block if expiry_of(record) > now_ms]
+            generations = admin.client.brain.require_view().topology.generations
+            living = [(key, _lifted(key, record, generations)) for key, record in block if expiry_of(record) > now_ms]
             counts["expired"] += len(block) - len(living)
             for batch in _batches(living):
                 for name, number in (await _restore(admin, lock.fence, batch)).items():
@@ -106,6 +107,15 @@ async def restore_snapshot(admin: Admin, directory: str | Path, progress: OnProg
             done += len(block)
             progress(Progress(done, reader.manifest.records, "records"))
     return {"directory": str(directory), "taken_from": reader.manifest.cluster, **counts}
+
+
+def _lifted(key: bytes, record: bytes, generations: Sequence[tuple[str, int]]) -> bytes:
+    """Return a record that a flush or purge hides under the first version after that; tombstones need not come back.
+
+    So a restore undoes the flush, and whatever was written since then is newer and stays.
+    """
+    hidden = max((version for prefix, version in generations if key.startswith(prefix.encode())), default=0)
+    return restamp(record, hidden + 1) if version_of(record) <= hidden and not is_tombstone(record) else record
 
 
 def _batches(pairs: list[Row]) -> Iterator[list[Row]]:

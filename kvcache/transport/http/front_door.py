@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from aiohttp import web
 
+from kvcache.transport.http.admin import ADMIN_PREFIX, AdminRoutes, Operator
 from kvcache.transport.http.answers import Refusal, error_response, json_response, stamp
 from kvcache.transport.http.batch import BatchRoute
 from kvcache.transport.http.body import BodyReader
@@ -53,6 +54,10 @@ class NodeView(Protocol):
     def statistics(self) -> dict[str, Any]:
         """Return the node's counters, in sections, fit for JSON."""
 
+    @property
+    def operator(self) -> Operator:
+        """What carries admin operations out."""
+
 
 class HttpFrontDoor:
     """Serves HTTP on connections that somebody else accepts. Belongs to the event loop that ``start`` ran on."""
@@ -72,9 +77,11 @@ class HttpFrontDoor:
         client = self._node.client
         bodies = BodyReader(self._limits, self.counters)
         keys = KeyRoutes(client, bodies, self._limits.value_limit)
+        operations = AdminRoutes(self._node.operator, bodies)
         self._routes = {
             KV_PREFIX: {"GET": keys.get, "HEAD": keys.get, "PUT": keys.put, "DELETE": keys.delete},
             "/v1/batch": {"POST": BatchRoute(client, bodies, self._limits).post},
+            ADMIN_PREFIX: {"GET": operations.get, "POST": operations.post},
             "/v1/topology": _reading(self._topology),
             "/v1/stats": _reading(self._statistics),
             "/metrics": _reading(self._prometheus),
@@ -152,7 +159,8 @@ class HttpFrontDoor:
         if request.version.major != 1:
             raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.0 and HTTP/1.1")
         path = request.rel_url.raw_path
-        methods = self._routes.get(KV_PREFIX if path.startswith(KV_PREFIX) else path)
+        prefix = next((prefix for prefix in (KV_PREFIX, ADMIN_PREFIX) if path.startswith(prefix)), path)
+        methods = self._routes.get(prefix)
         if methods is None:
             raise Refusal(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}")
         handler = methods.get(request.method)

@@ -15,6 +15,7 @@ from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
 from kvcache_client.core.effects import Pause, Refresh, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
+from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.record import expiry_of, is_tombstone, restamp, version_of
 from kvcache_client.protocol.verbs import ABSENT, PRESENT, Status, Verb
 from kvcache_client.protocol.version import HybridClock
@@ -109,6 +110,24 @@ class DictClient:
         return (1, int(Status.OK), version_of(stamped))
 
 
+class FakeOperator:
+    """Remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.reading = {"status": self._status}
+        self.changing = {"purge": self._purge}
+
+    async def _status(self) -> dict[str, Any]:
+        return {"healthy": True}
+
+    async def _purge(self, arguments: Any) -> list[str]:
+        self.asked.append(("purge", dict(arguments)))
+        if "prefix" not in arguments:
+            raise InvalidOption("prefix must be given")
+        return ["done"]
+
+
 @dataclass
 class FakeNode:
     """What the front door sees of a node."""
@@ -117,6 +136,7 @@ class FakeNode:
     document: Topology
     is_ready: bool = True
     counters: dict[str, Any] = field(default_factory=dict)
+    operations: FakeOperator = field(default_factory=lambda: FakeOperator())
 
     def ready(self) -> bool:
         return self.is_ready
@@ -126,6 +146,10 @@ class FakeNode:
 
     def statistics(self) -> dict[str, Any]:
         return self.counters
+
+    @property
+    def operator(self) -> FakeOperator:
+        return self.operations
 
 
 @dataclass

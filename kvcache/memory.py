@@ -25,6 +25,7 @@ _CHOICE: Final = "PYTHONMALLOC"
 _SETTINGS: Final = {
     _CHOICE: "malloc",
     "MALLOC_ARENA_MAX": "1",  # one thread at a time runs Python: more arenas would only be more holes
+    "GLIBC_TUNABLES": "glibc.malloc.mxfast=0",  # small pieces that are freed join at once into room for larger ones
 }
 _STATM: Final = "/proc/self/statm"
 

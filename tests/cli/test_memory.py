@@ -23,6 +23,7 @@ print(os.getpid(), os.environ.get("PYTHONMALLOC"), len(sys.modules.keys() & {"ty
 
 def test_a_node_runs_with_the_c_librarys_allocator_and_one_arena() -> None:
     chosen = node_environment({"HOME": "/home/ada"})
+    assert chosen.pop("GLIBC_TUNABLES") == "glibc.malloc.mxfast=0"
     assert chosen == {"HOME": "/home/ada", "PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
 
 
@@ -32,7 +33,7 @@ def test_a_choice_of_the_user_stays(choice: str) -> None:
 
 
 def test_a_number_of_arenas_that_the_user_set_stays() -> None:
-    assert node_environment({"MALLOC_ARENA_MAX": "4"}) == {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "4"}
+    assert node_environment({"MALLOC_ARENA_MAX": "4"})["MALLOC_ARENA_MAX"] == "4"
 
 
 def test_with_another_c_library_nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from kvcache.memory import node_environment
 from loadtests import CannotRun
 from loadtests.server_process import ServerProcess, free_ports, on_core
 
@@ -76,6 +78,7 @@ class LocalCluster:
                 f"kvcache node {name}",
                 [*command, "--memory", options.memory, *coordination],
                 core=options.core,
+                environment=node_environment(os.environ),
             )
             self._stack.push_async_callback(asyncio.to_thread, node.stop)
             self.nodes.append(node)

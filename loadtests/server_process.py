@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +63,14 @@ def on_core(core: int | None) -> Iterator[None]:
 class ServerProcess:
     """A running server. ``stop`` is safe to call twice and never leaves the process behind."""
 
-    def __init__(self, name: str, command: Sequence[str], *, core: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        core: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         try:
@@ -74,6 +81,7 @@ class ServerProcess:
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    env=environment,
                 )
         except OSError as error:
             self._log.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from asyncio.subprocess import Process
@@ -20,6 +21,7 @@ from typing import Final, Self
 
 from kvcache.cluster.child import start_child, stop_child
 from kvcache.cluster.embedded import EmbeddedValkey
+from kvcache.memory import node_environment
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import InvalidOption, NodeFault, NotReady, TopologyError
 
@@ -152,7 +154,8 @@ class LocalCluster:
             "log-level": self.plan.log_level,
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        process = await start_child([sys.executable, "-m", "kvcache", "node", *words])
+        command = [sys.executable, "-m", "kvcache", "node", *words]
+        process = await start_child(command, environment=node_environment(os.environ))
         return LocalNode(id, address, process)
 
     async def _ready(self) -> None:

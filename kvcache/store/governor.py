@@ -7,8 +7,8 @@ lives. With values of steady sizes that is some percent; when the sizes shift it
 system's figure knows. So the node tells that figure a few times a second, and the budget gives way while it is too high.
 
 How much it has to give way is up to the allocator. Python's own keeps each page for one size of object; the C library's
-(``PYTHONMALLOC=malloc``) lets memory that one size gave up serve another, and a store keeps 0.8 to 0.95 of its budget there
-where the former leaves 0.3 to 0.7, at the same speed. So a node is best started with it.
+lets memory that one size gave up serve another, and a store keeps 0.9 of its budget or more there where the former leaves 0.3
+to 0.7, at the same speed. So a node runs with it (``kvcache.memory``).
 """
 
 from __future__ import annotations

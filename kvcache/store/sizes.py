@@ -1,9 +1,10 @@
 """What a thing costs in real memory, and the running total of it.
 
-Here lives the arithmetic of CPython's allocators. Never here: who holds what, or what to do when it is too much.
+Here lives the arithmetic of the allocator. Never here: who holds what, or what to do when it is too much.
 
-An object of up to 512 bytes comes from pymalloc in steps of 16; a larger one from the C library, which adds 8 bytes and
-rounds to 16. Counting payload lengths alone would miss more than half of what a small record takes.
+A node takes all its memory from the C library, which adds 8 bytes to each object and rounds to 16. (Python's own allocator
+adds none up to 512 bytes; where a node has to run with it, a small object counts 8 bytes too many on average.)
+Counting payload lengths alone would miss more than half of what a small record takes.
 """
 
 from __future__ import annotations
@@ -13,25 +14,20 @@ from typing import Any, Final
 __all__ = ["DICT_BYTES", "Ledger", "bytes_cost", "dict_cost", "entry_cost"]
 
 _BYTES_HEADER: Final = 33
-_PYMALLOC_LIMIT: Final = 512
+_ROUNDED: Final = _BYTES_HEADER + 8 + 15  # cut down to a multiple of 16
 
-DICT_BYTES: Final = 32
+DICT_BYTES: Final = 40
 """What a dict costs beyond its ``__sizeof__``: the collector's header, and the rounding of its two blocks."""
 
 
 def bytes_cost(length: int) -> int:
     """Return the memory that a ``bytes`` of this length takes, in bytes."""
-    size = length + _BYTES_HEADER
-    return (size + 15) & -16 if size <= _PYMALLOC_LIMIT else (size + 23) & -16
+    return (length + _ROUNDED) & -16
 
 
 def entry_cost(key: bytes, record: bytes) -> int:
     """Return the memory that a key and its record take together, in bytes, without the structures around them."""
-    key_size = len(key) + _BYTES_HEADER
-    size = len(record) + _BYTES_HEADER
-    return ((key_size + 15) & -16 if key_size <= _PYMALLOC_LIMIT else (key_size + 23) & -16) + (
-        (size + 15) & -16 if size <= _PYMALLOC_LIMIT else (size + 23) & -16
-    )
+    return ((len(key) + _ROUNDED) & -16) + ((len(record) + _ROUNDED) & -16)
 
 
 def dict_cost(table: dict[Any, Any]) -> int:

@@ -9,9 +9,9 @@ from kvcache.store.sizes import DICT_BYTES, Ledger, bytes_cost, dict_cost, entry
 
 @pytest.mark.parametrize(
     ("length", "cost"),
-    [(0, 48), (15, 48), (16, 64), (479, 512), (480, 528), (487, 528), (488, 544), (100_000, 100_048)],
+    [(0, 48), (7, 48), (8, 64), (23, 64), (24, 80), (471, 512), (472, 528), (487, 528), (488, 544), (100_000, 100_048)],
 )
-def test_bytes_cost_what_the_allocators_round_them_up_to(length: int, cost: int) -> None:
+def test_bytes_cost_what_the_allocator_rounds_them_up_to(length: int, cost: int) -> None:
     assert bytes_cost(length) == cost
 
 

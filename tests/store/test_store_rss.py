@@ -1,8 +1,6 @@
 """What the operating system says that a store takes: each case fills one in a process of its own.
 
-They run with ``PYTHONMALLOC=malloc``, in which memory that one size gave up serves another. Python's own allocator keeps each
-of its pages for one size of object: it holds steady sizes as well, but a store whose values grow or shrink tenfold has to
-give up most of its budget there before the process is small enough.
+Each process starts with the environment of a node (``kvcache.memory``); tests/integration/test_node_memory.py asks a real one.
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from kvcache.memory import node_environment
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell the resident memory"),
@@ -24,10 +24,10 @@ WORKER = Path(__file__).with_name("rss_worker.py")
 BUDGET = 16 << 20
 
 
-def measure(*arguments: str, allocator: str = "malloc") -> dict[str, float]:
+def measure(*arguments: str) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, str(WORKER), *arguments],
-        env={**os.environ, "PYTHONMALLOC": allocator},
+        env=node_environment(os.environ),
         capture_output=True,
         text=True,
         timeout=120,
@@ -39,7 +39,7 @@ def measure(*arguments: str, allocator: str = "malloc") -> dict[str, float]:
 
 
 def test_a_record_takes_at_most_200_bytes_beyond_key_and_value_and_the_ledger_knows() -> None:
-    figures = measure("million", allocator="pymalloc")
+    figures = measure("million")
     assert figures["overhead"] <= 200
     assert figures["ledger"] == pytest.approx(figures["overhead"], abs=15)
 
@@ -55,9 +55,3 @@ def test_a_process_stays_within_a_tenth_of_its_budget_and_uses_most_of_it(
     assert figures["peak"] <= 1.1
     assert figures["last"] <= 1.1
     assert figures["used"] >= least_used
-
-
-def test_values_of_mixed_sizes_stay_within_the_bound_in_pythons_own_allocator_too() -> None:
-    figures = measure("random", str(BUDGET), "4", allocator="pymalloc")
-    assert figures["peak"] <= 1.1
-    assert figures["used"] >= 0.9

@@ -138,6 +138,9 @@ class NodeControl:
         answer = await self._store().acquire(resource, token, lease_ms, owner, reason, await self.floor(resource))
         if isinstance(answer, Held):
             raise answer.busy(resource)
+        # Should the coordinator lose its counter, this is what the next fence must be above. What writes carry does not count:
+        # a client that makes numbers up must not use up those of the locks.
+        self._service.fences.saw("lock" if resource.startswith("user:") else resource, answer.fence)
         if not resource.startswith("user:"):
             _audit.info("%s locks %s for %s, fence %d", owner, resource, reason or "?", answer.fence)
         return answer.fence

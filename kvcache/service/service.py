@@ -345,7 +345,6 @@ class Service:
         if len(record) < HEADER_BYTES + FENCE_BYTES:
             raise InvalidRecord("a fenced record has a fence and the flags of its value")
         standing = self.standing(partition, key)
-        self.fences.saw("lock", fence_of(record))
         if standing is not None and fence_of(standing) > fence_of(record):
             self.fences.refused += 1
             stands = fence_of(standing)

@@ -129,7 +129,7 @@ def set_value(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl, fe
     """Write a value, under the ``fence`` of a lock if there is one; returns its version."""
     flags, payload = encode_value(value)
     if fence is not None:
-        if type(fence) is not int or not 0 < fence < 1 << 63:
+        if type(fence) is not int or not 0 < fence < 1 << 53:
             raise InvalidOption(f"fence={fence!r:.40}: must be the fence of a lock, an integer from 1 up")
         flags, payload = fenced(fence, flags, payload)
     return store(brain, encode, key, flags, payload, expiry_in(brain, ttl))

@@ -219,6 +219,7 @@ class Node:
             view, ownership = await loop.run_in_executor(None, _derive, self.options.id, topology, before)
             if not self.service.adopt(ownership):
                 return
+            self.service.fences.saw("topology", topology.fence)
             self.client.brain.adopt(view)
             self.listener.push_epoch(topology.epoch)
             self._janitor.follow(before, ownership)

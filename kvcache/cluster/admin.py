@@ -28,9 +28,7 @@ from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.routes import Routes
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import DeadlineExceeded, InvalidOption, KvCacheError
-from kvcache_client.protocol.record import TOMBSTONE_MS
 from kvcache_client.protocol.verbs import Verb
-from kvcache_client.protocol.version import version_at
 
 __all__ = ["Admin", "OnProgress", "Progress"]
 
@@ -145,10 +143,7 @@ class Admin:
 
     async def purge(self, prefix: str) -> dict[str, Any]:
         """Forget everything under ``prefix``. When this returns, no node that can be reached shows an old value."""
-        await self.topology()
-        clock = self.client.brain.hlc
-        oldest = version_at(max(0, clock.now_ms() - TOMBSTONE_MS))
-        return await self._change("purge", prefix=prefix, version=clock.stamp(), keep_after=oldest)
+        return await self._change("purge", prefix=prefix)
 
     async def drain(self, id: str, *, wait: float = 0.0, progress: OnProgress = _unwatched) -> dict[str, Any]:
         """Have a node hand over all that it holds and leave. ``wait`` is how many seconds to wait for the end of that."""

@@ -19,7 +19,9 @@ from kvcache.cluster.lock_store import Held, LockStore
 from kvcache.cluster.registry import Registry
 from kvcache.service.service import Service
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, KvCacheError, NotReady
+from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, KvCacheError, NotReady, StaleFence
+from kvcache_client.protocol.record import TOMBSTONE_MS
+from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, version_at
 
 __all__ = ["CHANGES", "NodeControl"]
 
@@ -29,7 +31,7 @@ _audit = logging.getLogger("kvcache.audit")
 Change = Callable[..., Topology]
 
 CHANGES: Final[dict[str, tuple[Change, dict[str, type]]]] = {
-    "purge": (changes.purge, {"prefix": str, "version": int, "keep_after": int}),
+    "purge": (changes.purge, {"prefix": str}),
     "drain": (changes.drain, {"id": str}),
     "remove": (changes.remove, {"id": str, "force": bool}),
     "reweight": (changes.reweight, {"id": str, "weight": int}),
@@ -118,13 +120,33 @@ class NodeControl:
 
     async def _changed(self, fence: int, change: dict[str, Any]) -> Topology:
         make, arguments = _wish(change)
+        if make is changes.purge:
+            arguments |= self._reach_of_a_purge()
         registry, known = self._registry, self._known()
-        if registry is None:
-            topology = make(known, **arguments, fence=fence)
-        else:
-            topology = await registry.update(lambda stored: make(stored, **arguments, fence=fence), known)
+
+        def change_of(stored: Topology) -> Topology:
+            if fence < stored.fence:
+                self._service.fences.refused += 1
+                raise StaleFence(
+                    f"fence {fence}: a holder with fence {stored.fence} changed it already", detail=stored.fence
+                )
+            return make(stored, **arguments, fence=fence)
+
+        topology = change_of(known) if registry is None else await registry.update(change_of, known)
         await self._adopt(topology)
         return topology
+
+    def _reach_of_a_purge(self) -> dict[str, int]:
+        """Return up to which version a purge hides, and from which on older purges must be kept.
+
+        Somewhat ahead of our time, because clocks of clients may be: what was acknowledged before the purge must be gone.
+        A write that comes later and is below it all the same is told so, and stamped again.
+        """
+        now_ms = self._service.clock.now_ms()
+        return {
+            "version": version_at(now_ms + MAX_CLOCK_OFFSET_MS // 2),
+            "keep_after": version_at(max(0, now_ms - TOMBSTONE_MS)),
+        }
 
     def _known(self) -> Topology:
         ownership = self._service.ownership

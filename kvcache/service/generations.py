@@ -53,6 +53,15 @@ class Generations:
                 return True
         return False
 
+    def hidden_to(self, key: bytes) -> int:
+        """Return up to which version ``key`` is hidden; -1 if it is not."""
+        highest = -1
+        for length, versions in self._by_length:
+            version = versions.get(key[:length])
+            if version is not None:
+                highest = max(highest, int.from_bytes(version, "big"))
+        return highest
+
     def newer_than(self, before: Generations) -> tuple[Generation, ...]:
         """Return those that hide what ``before`` left to be seen."""
         known = {prefix.encode(): version for prefix, version in before.pairs}

@@ -150,6 +150,8 @@ class Service:
             self._unswept = 0
             self.add({Verb.GET: self._get_swept})
         self.generations = generations
+        for _, version in generations.pairs:
+            self.clock.observe(version)  # what this node decides from now on is later than that
         return True
 
     def sweep(self, partitions: int) -> bool:
@@ -328,8 +330,8 @@ class Service:
         if record >= self._horizon:  # eight bytes, so this compares versions
             ahead = f"more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time"
             raise ClockSkew(f"the version is {ahead}", detail=self._now_ms)
-        if self.generations.pairs and self.generations.hides(key, record):
-            return _SUPERSEDED, version_of(record)
+        if self.generations.pairs and (hidden_to := self.generations.hidden_to(key)) >= version_of(record):
+            return _SUPERSEDED, hidden_to
         if record[FLAGS] == _FENCED:
             self._check_fence(partition, key, record)
         outcome = self.store.put(partition, key, record)

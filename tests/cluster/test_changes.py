@@ -159,7 +159,7 @@ def test_a_running_move_can_be_throttled() -> None:
 
 @pytest.mark.parametrize("change", [changes.drain, changes.remove, changes.forget])
 def test_an_unknown_node_is_refused_and_the_known_ones_are_named(change: object) -> None:
-    with pytest.raises(InvalidOption, match="'n9' is no member .* n1, n2, n3"):
+    with pytest.raises(InvalidOption, match=r"'n9' is no member .* n1, n2, n3"):
         change(cluster(), "n9")  # type: ignore[operator]
     with pytest.raises(InvalidOption, match="'n9'"):
         changes.reweight(cluster(), "n9", 2)

@@ -37,7 +37,7 @@ def topology(*members: Member, **changes: Any) -> Topology:
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(topology(member(0), member(1, zone="a", weight=4)).to_json())
+    fields: dict[str, Any] = json.loads(topology(member(0), member(1, zone="a", weight=4)).settled().to_json())
     return fields | changes
 
 
@@ -104,7 +104,7 @@ def test_a_document_with_anything_anywhere_is_read_as_it_is_or_refused(data: st.
     while True:
         keys = list(target) if isinstance(target, dict) else list(range(len(target)))
         key = data.draw(st.sampled_from(keys))
-        if not isinstance(target[key], dict | list) or data.draw(st.booleans()):
+        if not (isinstance(target[key], dict | list) and target[key]) or data.draw(st.booleans()):
             break
         target = target[key]
     target[key] = data.draw(json_values)
@@ -113,8 +113,9 @@ def test_a_document_with_anything_anywhere_is_read_as_it_is_or_refused(data: st.
     except TopologyError:
         return
     again = json.loads(read.to_json())
-    assert {name: again[name] for name in fields if name != "members"} == {
-        name: value for name, value in fields.items() if name != "members"
+    nested = ("members", "layout", "move")  # fields of a later release in these are not kept
+    assert {name: again[name] for name in fields if name not in nested} == {
+        name: value for name, value in fields.items() if name not in nested
     }
 
 

@@ -101,6 +101,7 @@ async def test_nodes_that_never_report_their_fences_hold_nobody_up(store, monkey
     monkeypatch.setattr(lock_module, "FLOOR_SECONDS", 0.05)
     with pytest.raises(ControlPlaneUnavailable, match="did not report"):
         await job(store, floor=forever).__aenter__()
+    await until(lambda: not aio_lock._releases)
 
 
 async def test_renewal_keeps_the_lock_beyond_its_lease(store):

@@ -37,6 +37,7 @@ def status(seeds: Seeds = DEFAULT_SEEDS, timeout: Timeout = DEFAULT_TIMEOUT, as_
                 "epoch": topology.epoch,
                 "replication_factor": topology.replication_factor,
                 "members": members,
+                "move": _move(topology),
             }
         )
     else:
@@ -73,11 +74,19 @@ def describe_members(topology: Topology, statistics: dict[str, dict[str, Any] | 
     return rows
 
 
+def _move(topology: Topology) -> dict[str, Any] | None:
+    move = topology.move
+    return None if move is None else {"id": move.id, "stage": move.stage, "reason": move.reason, "rate": move.rate}
+
+
 def _print(topology: Topology, members: list[dict[str, Any]]) -> None:
     print(
         f"cluster {topology.cluster}, epoch {topology.epoch}, copies of each key {topology.replication_factor}, "
-        f"members {len(members)}\n"
+        f"members {len(members)}"
     )
+    if topology.move is not None:
+        print(f"a move is going on: {topology.move.reason}, stage {topology.move.stage}")
+    print()
     print_table(
         (
             "node",

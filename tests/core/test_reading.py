@@ -57,6 +57,21 @@ def test_a_miss_at_one_owner_is_not_believed_while_the_other_is_away(network: Me
     assert network.stand_ins("k")[0].asked[Verb.PEEK] >= 1
 
 
+def test_an_owner_that_turns_out_to_be_behind_is_brought_up_to_date(network: MemoryNetwork) -> None:
+    client = network.client()
+    primary, second = network.owners("k")
+    primary.kill()
+    client.set("k", 1, ttl=600)  # held by the second owner and a stand-in
+    written = network.copies("k")[second.id]
+    second.kill()
+    second.restart()
+    assert client.get("k") == 1
+    assert network.copies("k")[second.id] == written  # version and expiry as they were
+    assert client.brain.counters.repaired_copies == 1
+    assert client.get("k") == 1
+    assert client.brain.counters.repaired_copies == 1
+
+
 def test_of_several_copies_the_newest_is_returned(network: MemoryNetwork) -> None:
     client = network.client()
     primary, second = network.owners("k")

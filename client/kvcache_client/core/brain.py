@@ -74,6 +74,8 @@ class Counters:
     """Copies that went to a stand-in because an owner could not be reached."""
     restamped_writes: int = 0
     """Writes that met a newer version or a clock ahead of ours and were stamped again."""
+    repaired_copies: int = 0
+    """Copies that were behind when several were read, and were brought up to date."""
     refreshes: int = 0
     """Topologies asked for."""
 

@@ -167,6 +167,7 @@ def _ask_copies(
     again = [node for node in missing if isinstance(failures.get(node), ConnectionLost)]
     nodes = [*well, *others, *last_resort, *again]
     newest: bytes | None = None
+    held: dict[str, bytes] = {}
     if nodes and brain.clock() < deadline:
         asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
         outcomes = yield Within(asks, time_left(brain, deadline))
@@ -176,13 +177,22 @@ def _ask_copies(
                 failures[node] = refusal
                 continue
             answered = answered or node in owners
-            if outcome[1] == Status.OK and (newest is None or outcome[2] > newest):
-                newest = outcome[2]
+            held[node] = outcome[2] if outcome[1] == Status.OK else b""
+            newest = max(newest or b"", held[node]) or None
     if newest is not None:
+        behind = [node for node in well if node in held and held[node] < newest]
+        yield from _repair(brain, view, name, newest, behind, deadline)
         return None if is_tombstone(newest) else newest
     if answered:
         return None
     raise why_unavailable(brain, view, partition, failures)
+
+
+def _repair(brain: Brain, view: View, name: bytes, newest: bytes, behind: list[str], deadline: float) -> Plan[None]:
+    """Bring the newest record, version and expiry as they are, to owners that answered with something older."""
+    if behind and brain.clock() < deadline:
+        brain.counters.repaired_copies += len(behind)
+        yield Within([(node, [0, Verb.PUT, view.epoch, name, newest]) for node in behind], time_left(brain, deadline))
 
 
 def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:

@@ -126,6 +126,8 @@ def _finished(topology: Topology, move: Move, fence: int) -> Topology:
 def cancel_move(topology: Topology, fence: int = 0) -> Topology:
     """Return the document without the move, and without the wishes that led to it.
 
+    Who was to join by it is out, and may join again as another process. One that came later still joins.
+
     Raises ``InvalidOption`` after the switch: then the data is there already, and going on is the way out.
     """
     move = topology.move
@@ -134,10 +136,13 @@ def cancel_move(topology: Topology, fence: int = 0) -> Topology:
     if move.stage == STAGES[-1]:
         raise InvalidOption("the move has switched to its new owners already; it ends by itself in a moment")
     owning = {node.id: node for node in topology.layout.nodes}
+    newcomers = move.target.ids - topology.layout.ids
     members = tuple(
         replace(member, weight=owning[member.id].weight, zone=owning[member.id].zone, leaving=False)
-        for member in topology.members
         if member.id in owning
+        else member
+        for member in topology.members
+        if member.id not in newcomers
     )
     factor = topology.layout.replication_factor
     return _next(topology, fence, members=members, replication_factor=factor, move=None)

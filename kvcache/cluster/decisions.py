@@ -126,6 +126,8 @@ def waiting_for(topology: Topology, sight: Sight) -> list[str]:
         report = sight.reports.get(member.id)
         if report is None:
             waits.append(f"{member.id} does not answer")
+        elif report.incarnation != member.incarnation:
+            waits.append(f"{member.id} has restarted")
         elif report.epoch < topology.epoch:
             waits.append(f"{member.id} is at epoch {report.epoch} of {topology.epoch}")
         elif move.stage == "prepare":

@@ -19,15 +19,21 @@ from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.pulling import Row, digests, peek_all, put_all, rows
 from kvcache_client.placement.partitions import PARTITIONS
-from kvcache_client.protocol.errors import KvCacheError
+from kvcache_client.protocol.errors import ConnectFailed, InDoubt, KvCacheError, error_from_wire
 from kvcache_client.protocol.record import HEADER_BYTES
+from kvcache_client.protocol.verbs import Status
 
 __all__ = ["Repairer", "difference"]
 
 _log = logging.getLogger(__name__)
 
 _GROUP: Final = 32
-_BATCH: Final = 128
+_FETCHED: Final = 16
+"""Records that are asked for at once: their sizes are not known, and each may have as many bytes as a value can."""
+
+_GIVEN: Final = 256
+_GIVEN_BYTES: Final = 256 * 1024
+
 _PAUSE_SECONDS: Final = 0.05
 """Between two groups of a pass in the background, so that requests of clients come first."""
 
@@ -56,16 +62,17 @@ class Repairer:
         Raises the first error of an owner that could not be asked, after all others were.
         """
         before = self.compared, self.copied
-        failure: KvCacheError | None = None
+        failures: list[KvCacheError] = []
         for node, group in self._by_owner(partitions).items():
             for start in range(0, len(group), _GROUP):
                 try:
-                    await self._repair_with(node, group[start : start + _GROUP])
+                    await self._repair_with(node, group[start : start + _GROUP], failures)
                 except KvCacheError as error:
-                    failure = failure or error
-                    break
-        if failure is not None:
-            raise failure
+                    failures.append(error)
+                    if isinstance(error, ConnectFailed | InDoubt):
+                        break  # it is away: the next group would fare no better
+        if failures:
+            raise failures[0]
         return self.compared - before[0], self.copied - before[1]
 
     def suspect_all(self) -> None:
@@ -111,12 +118,18 @@ class Repairer:
                         groups.setdefault(node, []).append(partition)
         return groups
 
-    async def _repair_with(self, node: str, partitions: list[int]) -> None:
+    async def _repair_with(self, node: str, partitions: list[int], failures: list[KvCacheError]) -> None:
+        """Repair a group of partitions; what goes wrong in one of them is noted and costs the others nothing."""
         store = self._service.store
         theirs = await self._run(digests(node, partitions))
         for partition, digest in zip(partitions, theirs, strict=True):
             if digest != store.digest(partition):
-                await self._exchange(node, partition)
+                try:
+                    await self._exchange(node, partition)
+                except (ConnectFailed, InDoubt):
+                    raise
+                except KvCacheError as error:
+                    failures.append(error)
 
     async def _exchange(self, node: str, partition: int) -> None:
         headers: dict[bytes, bytes] = {}
@@ -124,19 +137,31 @@ class Repairer:
         mine = {key: record[:HEADER_BYTES] for key, record in self._service.store.records(partition)}
         self.compared += len(headers.keys() | mine.keys())
         fetch, give = difference(mine, headers)
-        for start in range(0, len(fetch), _BATCH):
-            for key, record in await self._run(peek_all(node, fetch[start : start + _BATCH])):
+        for start in range(0, len(fetch), _FETCHED):
+            for key, record in await self._run(peek_all(node, fetch[start : start + _FETCHED])):
                 self._service.take(key, record)
                 self.copied += 1
-        for start in range(0, len(give), _BATCH):
-            await self._give(node, partition, give[start : start + _BATCH])
+        batch: list[Row] = []
+        size = 0
+        for key in give:
+            record = self._service.standing(partition, key)
+            if record is None:
+                continue
+            if batch and (len(batch) >= _GIVEN or size + len(record) > _GIVEN_BYTES):
+                await self._give(node, batch)
+                batch, size = [], 0
+            batch.append((key, record))
+            size += len(key) + len(record)
+        if batch:
+            await self._give(node, batch)
 
-    async def _give(self, node: str, partition: int, keys: list[bytes]) -> None:
-        held = ((key, self._service.standing(partition, key)) for key in keys)
-        pairs: list[Row] = [(key, record) for key, record in held if record is not None]
-        if pairs:
-            await self._run(put_all(node, self._service.epoch, pairs))
-            self.copied += len(pairs)
+    async def _give(self, node: str, batch: list[Row]) -> None:
+        """Put some records at ``node``. Raises the first refusal; a newer version there is none."""
+        statuses = await self._run(put_all(node, self._service.epoch, batch))
+        self.copied += sum(status in (Status.OK, Status.MISS) for status in statuses)
+        refusal = next((status for status in statuses if status not in tuple(Status)), None)
+        if refusal is not None:
+            raise error_from_wire(refusal, "a record of the repair was refused", node=node)
 
     def __repr__(self) -> str:
         return f"<Repairer waiting={self.waiting} compared={self.compared} copied={self.copied}>"

@@ -137,6 +137,13 @@ def test_cancelling_takes_the_wishes_back_too(stage: str) -> None:
     assert state(cancelled, "n1") == "up"
 
 
+def test_who_came_after_the_move_began_still_joins_when_it_is_cancelled() -> None:
+    late = changes.registered(moving(joined()), node(9))
+    cancelled = changes.cancel_move(late)
+    assert state(cancelled, "n4") == "gone"
+    assert state(cancelled, "n9") == "joining"
+
+
 def test_after_the_switch_there_is_no_way_back() -> None:
     with pytest.raises(InvalidOption, match="switched"):
         changes.cancel_move(moving(joined(), "switch"))

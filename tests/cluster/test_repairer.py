@@ -12,7 +12,7 @@ from peer_world import PeerWorld, deleted, value
 
 from kvcache.cluster.repairer import Repairer, difference
 from kvcache_client.placement.partitions import PARTITIONS
-from kvcache_client.protocol.errors import ConnectFailed
+from kvcache_client.protocol.errors import ConnectFailed, StaleEpoch
 from kvcache_client.protocol.verbs import Verb
 
 
@@ -80,6 +80,39 @@ async def test_an_owner_that_is_away_is_named_after_the_others_were_served(
     with pytest.raises(ConnectFailed, match="n2"):
         await repairer.repair(world.partitions([lonely, fine]))
     assert world.held("n3", fine) == value(1)
+
+
+async def test_large_values_are_given_in_pieces_that_a_node_takes(world: PeerWorld, repairer: Repairer) -> None:
+    keys = [key for key in (b"large-%d" % number for number in range(200_000)) if world.view.partition(key) == 5][:8]
+    other = next(node for node in world.view.owners[5] if node != "n1") if "n1" in world.view.owners[5] else None
+    repairer = repairer if other else Repairer(world.services[world.view.owners[5][0]], world.run)
+    mine, theirs = ("n1", other) if other else world.view.owners[5]
+    for number, key in enumerate(keys):
+        world.services[mine].take(key, value(number, b"x" * 200_000))
+    _, copied = await repairer.repair([5])
+    assert copied == len(keys) == 8
+    assert world.asked[Verb.PUT_MANY] == 8
+    assert all(world.held(theirs or "", key) is not None for key in keys)
+
+
+async def test_a_refusal_is_an_error_and_costs_the_other_partitions_nothing(
+    world: PeerWorld, repairer: Repairer
+) -> None:
+    refused, fine = world.key("n1", "n2"), world.key("n1", "n2", number=1)
+    for key in (refused, fine):
+        world.services["n1"].take(key, value(1))
+    (partition,) = world.partitions([refused])
+
+    def disown(node: str, verb: Verb) -> None:
+        ownership = world.services["n2"].ownership
+        if verb == Verb.PUT_MANY and ownership is not None:
+            ownership.changed_at[partition] = 99
+
+    world.before_answer = disown
+    with pytest.raises(StaleEpoch, match="n2"):
+        await repairer.repair(world.partitions([refused, fine]))
+    assert world.held("n2", refused) is None
+    assert world.held("n2", fine) == value(1)
 
 
 async def test_a_write_during_the_repair_is_not_undone(world: PeerWorld, repairer: Repairer) -> None:

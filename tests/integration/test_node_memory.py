@@ -26,7 +26,7 @@ BUDGET = 64 << 20
 BATCH = 400
 SMALL, LARGE = 100, 1024
 # Bytes of keys and values, in budgets. A small record takes 2.4 times its key and value: both fill the store more than once.
-SMALL_TIMES, LARGE_TIMES = 0.5, 1.5
+SMALL_TIMES, LARGE_TIMES = 0.45, 1.2
 
 
 def get(port: int, path: str) -> bytes | None:

@@ -224,8 +224,12 @@ def purge(topology: Topology, prefix: str, version: int, keep_after: int, fence:
     Generations at or below ``keep_after`` are dropped: nothing older than that can come back any more. So are those that a
     shorter prefix covers.
     """
-    if len(prefix.encode(errors="surrogatepass")) > KEY_BYTES:
-        raise InvalidOption(f"a prefix has at most {KEY_BYTES} bytes")
+    try:
+        size = len(prefix.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidOption(f"the prefix {prefix!r:.60} is not valid Unicode") from error
+    if size > KEY_BYTES:
+        raise InvalidOption(f"a prefix has at most {KEY_BYTES} bytes, this one {size}")
     kept: list[tuple[str, int]] = [(prefix, version)]
     for old in topology.generations:
         covered = any(old[0].startswith(other) and old[1] <= at for other, at in kept)

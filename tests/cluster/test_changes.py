@@ -8,7 +8,7 @@ import pytest
 
 from kvcache.cluster import changes
 from kvcache_client.placement.topology import MAX_GENERATIONS, Member, Topology
-from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.errors import InvalidOption, TopologyError
 
 
 def node(number: int, incarnation: str = "first", **fields: object) -> Member:
@@ -243,3 +243,7 @@ def test_too_many_purges_and_too_long_prefixes_are_refused() -> None:
     assert changes.purge(full, "", 2, 0).generations == (("", 2),)
     with pytest.raises(InvalidOption, match="1024"):
         changes.purge(cluster(), "x" * 1025, 2, 0)
+    with pytest.raises(InvalidOption, match="Unicode"):
+        changes.purge(cluster(), "\ud800", 2, 0)
+    with pytest.raises(TopologyError, match="Unicode"):
+        replace(cluster(), generations=(("\ud800", 2),))

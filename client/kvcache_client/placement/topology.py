@@ -290,6 +290,8 @@ def _check_generation(place: str, generation: object) -> None:
     if type(generation) is not tuple or len(generation) != 2:
         refuse(place, generation, "a pair of a prefix and a version")
     prefix, version = generation
-    if type(prefix) is not str or len(prefix.encode(errors="surrogatepass")) > KEY_BYTES:
-        refuse(f"{place}[0]", prefix, f"text of at most {KEY_BYTES} bytes")
+    # A lone surrogate can't be encoded, so "replace" makes it differ: no node could compare such a prefix with keys.
+    encoded = prefix.encode(errors="replace") if type(prefix) is str else b""
+    if type(prefix) is not str or len(encoded) > KEY_BYTES or encoded.decode() != prefix:
+        refuse(f"{place}[0]", prefix, f"valid Unicode of at most {KEY_BYTES} bytes")
     check_integer(f"{place}[1]", version, 0, MAX_VERSION)

@@ -20,7 +20,7 @@ from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.codec import Key, Value, encode_key, prefixed
+from kvcache_client.protocol.codec import Key, Value
 from kvcache_client.protocol.errors import KvCacheError
 from kvcache_client.seeds import parse_seeds
 
@@ -55,7 +55,7 @@ class Client:
         addresses, name = parse_seeds(seeds)
         config = config or ClientConfig(timeout, connect_timeout, acks, cluster or name)
         self._session = BlockingSession(addresses, config, real_surroundings())
-        self._encode: plans.Encode = encode_key
+        self._space = self.brain.spaces.whole
 
     @property
     def brain(self) -> Brain:
@@ -70,67 +70,67 @@ class Client:
         """Return the same client with every key prefixed; it shares all connections and needs no closing of its own."""
         scoped = object.__new__(type(self))
         scoped._session = self._session
-        scoped._encode = prefixed(self._encode, prefix)
+        scoped._space = self.brain.spaces.within(self._space, prefix)
         return scoped
 
     def get(self, key: Key, default: Any = None) -> Value:
         """Return the value, or ``default`` on a miss. ``get_entry`` tells a stored None from a miss."""
-        return self._session.run(plans.get(self._session.brain, self._encode, key, default))
+        return self._session.run(plans.get(self._session.brain, self._space, key, default))
 
     def get_entry(self, key: Key) -> Entry | None:
         """Return value, version and seconds left, or None on a miss."""
-        return self.run(plans.get_entry(self.brain, self._encode, key))
+        return self.run(plans.get_entry(self.brain, self._space, key))
 
     def set(self, key: Key, value: Value, ttl: Ttl = None, *, fence: int | None = None) -> int:
         """Write a value, held by two live processes on return (``acks``). Returns its version."""
-        return self._session.run(plans.set_value(self._session.brain, self._encode, key, value, ttl, fence))
+        return self._session.run(plans.set_value(self._session.brain, self._space, key, value, ttl, fence))
 
     def add(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
         """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write."""
-        return self.run(plans.add(self.brain, self._encode, key, value, ttl))
+        return self.run(plans.add(self.brain, self._space, key, value, ttl))
 
     def replace(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
         """Write only if the key is there."""
-        return self.run(plans.replace(self.brain, self._encode, key, value, ttl))
+        return self.run(plans.replace(self.brain, self._space, key, value, ttl))
 
     def cas(self, key: Key, value: Value, version: int, ttl: Ttl = None) -> bool:
         """Write only if the key still has ``version``; False when another writer was first."""
-        return self.run(plans.cas(self.brain, self._encode, key, value, version, ttl))
+        return self.run(plans.cas(self.brain, self._space, key, value, version, ttl))
 
     def delete(self, key: Key) -> bool:
         """Delete the key; returns whether there was something to delete."""
-        return self.run(plans.delete(self.brain, self._encode, key))
+        return self.run(plans.delete(self.brain, self._space, key))
 
     def exists(self, key: Key) -> bool:
         """Say whether the key has a value."""
-        return self.run(plans.exists(self.brain, self._encode, key))
+        return self.run(plans.exists(self.brain, self._space, key))
 
     def touch(self, key: Key, ttl: Ttl = None) -> bool:
         """Give the key another time to live; returns whether it is there."""
-        return self.run(plans.touch_key(self.brain, self._encode, key, ttl))
+        return self.run(plans.touch_key(self.brain, self._space, key, ttl))
 
     def incr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None) -> int:
         """Add ``by`` and return the new number. A missing key starts at ``initial``, and only then gets ``ttl``.
 
         At most once: if the node's answer is lost, ``InDoubt`` is raised and nothing is sent again.
         """
-        return self.run(plans.incr(self.brain, self._encode, key, by, initial, ttl))
+        return self.run(plans.incr(self.brain, self._space, key, by, initial, ttl))
 
     def decr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None) -> int:
         """Subtract ``by`` and return the new number; otherwise as ``incr``."""
-        return self.run(plans.decr(self.brain, self._encode, key, by, initial, ttl))
+        return self.run(plans.decr(self.brain, self._space, key, by, initial, ttl))
 
     def get_many(self, keys: Iterable[Key]) -> BatchResult[Value]:
         """Return the values of many keys in one round trip to each node."""
-        return self.run(plans.get_many(self.brain, self._encode, keys))
+        return self.run(plans.get_many(self.brain, self._space, keys))
 
     def set_many(self, values: Mapping[Key, Value], ttl: Ttl = None) -> BatchResult[int]:
         """Write many values; the result maps each key to its version."""
-        return self.run(plans.set_many(self.brain, self._encode, values, ttl))
+        return self.run(plans.set_many(self.brain, self._space, values, ttl))
 
     def delete_many(self, keys: Iterable[Key]) -> BatchResult[bool]:
         """Delete many keys."""
-        return self.run(plans.delete_many(self.brain, self._encode, keys))
+        return self.run(plans.delete_many(self.brain, self._space, keys))
 
     def lock(self, name: str, *, lease: float = 10.0, timeout: float = 10.0) -> Lock:
         """Return the lock ``name`` of the cluster, to be held by ``with``; a namespace prefixes its name.
@@ -139,12 +139,12 @@ class Client:
         renewed while the block runs. Good for doing work once at a time, to save effort. Not a proof: whoever was paused may
         go on after the lease. Where that would do harm, write with ``set(..., fence=lock.fence)``, which nodes check.
         """
-        prefix = self._encode("x")[:-1].decode(errors="replace")
+        prefix = self._space.prefix.decode(errors="replace")
         return Lock(self._session, f"user:{check_name(prefix + name)}", lease=lease, timeout=timeout)
 
     def explain(self, key: Key) -> Explanation:
         """Return where the key lives and what each place holds."""
-        return self.run(inspecting.explain(self.brain, self._encode, key))
+        return self.run(inspecting.explain(self.brain, self._space, key))
 
     def topology(self) -> Topology:
         """Return the newest topology that any node tells."""

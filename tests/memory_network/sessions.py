@@ -11,7 +11,6 @@ from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
 from kvcache_client.core.effects import Effect, Outcome, Pause, Plan, Refresh, Round, Within
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.codec import encode_key
 from kvcache_client.protocol.errors import TopologyError
 from kvcache_client.protocol.verbs import Request
 from memory_network.calls import Call
@@ -139,7 +138,7 @@ class MemoryClient(Client):
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._encode = encode_key
+        self._space = session.brain.spaces.whole
 
     @property
     def session(self) -> MemorySession:

@@ -14,6 +14,7 @@ from kvcache_client.core.effects import Outcome, Plan
 from kvcache_client.core.reading import read_carefully
 from kvcache_client.core.results import BatchResult
 from kvcache_client.core.routing import View
+from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
 from kvcache_client.core.writing import Written, write_carefully
 from kvcache_client.protocol.codec import Key
@@ -32,23 +33,21 @@ _FRAME_BYTES: Final = 256 * 1024
 _MISS: Final = object()
 
 
-def names_of(encode: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
+def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
     """Return {key as the caller wrote it: key as bytes}. Raises before anything is sent."""
     if isinstance(keys, str | bytes):
         raise InvalidKey(f"a batch takes several keys, this is a single one: {keys!r:.80}")
     names: dict[Key, bytes] = {}
     for key in keys:
-        names[key] = encode(key)
+        names[key] = name_of(key)
         if len(names) > KEYS_PER_BATCH:
             raise BatchTooLarge(f"over {KEYS_PER_BATCH} keys in one batch", detail=KEYS_PER_BATCH)
     return names
 
 
-def read_many(
-    brain: Brain, encode: Callable[[Key], bytes], keys: Iterable[Key], finish: Callable[[bytes], T]
-) -> Plan[BatchResult[T]]:
+def read_many(brain: Brain, space: Space, keys: Iterable[Key], finish: Callable[[bytes], T]) -> Plan[BatchResult[T]]:
     """Return the live records of ``keys``, each passed through ``finish``."""
-    names = names_of(encode, keys)
+    names = names_of(space.name_of, keys)
     view = brain.view or brain.require_view()
     began = brain.clock()
     found: dict[Key, T] = {}
@@ -81,6 +80,8 @@ def read_many(
                 failed[key] = answer
             else:
                 _keep(found, failed, key, answer, finish)
+    space.lookups.hits += len(found)
+    space.lookups.misses += len(missing)
     return BatchResult(found, frozenset(missing), failed)
 
 

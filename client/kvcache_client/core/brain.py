@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from kvcache_client.core.health import Down, Health
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.routing import View
+from kvcache_client.core.space import Spaces
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import InvalidOption, NotReady, TopologyError
 from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
@@ -87,7 +88,7 @@ def _draw_writer(random: Callable[[], float]) -> int:
 class Brain:
     """The state of one client."""
 
-    __slots__ = ("_random", "attempt", "clock", "config", "counters", "down", "health", "hlc", "view")
+    __slots__ = ("_random", "attempt", "clock", "config", "counters", "down", "health", "hlc", "spaces", "view")
 
     def __init__(self, config: ClientConfig, around: Surroundings) -> None:
         self.config = config
@@ -97,6 +98,7 @@ class Brain:
         self.health = Health(around.monotonic, around.random, config.backoff)
         self.down: dict[str, Down] = self.health.down
         self.counters = Counters()
+        self.spaces = Spaces()
         self.view: View | None = None
         self.attempt = config.timeout
 

@@ -6,7 +6,6 @@ Here live the plans that change nothing and promise nothing about the data path.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -15,6 +14,7 @@ from kvcache_client.core.effects import REFRESH, Outcome, Plan
 from kvcache_client.core.link import error_of
 from kvcache_client.core.reading import as_error
 from kvcache_client.core.results import CopyReport, Explanation
+from kvcache_client.core.space import Space
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
@@ -79,9 +79,9 @@ def _statistics(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
     return document
 
 
-def explain(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[Explanation]:
+def explain(brain: Brain, space: Space, key: Key) -> Plan[Explanation]:
     """Return where the key lives and what each place holds, the first two stand-ins included."""
-    name = encode(key)
+    name = space.name_of(key)
     view = brain.require_view()
     partition = view.partition(name)
     owners = view.owners[partition]

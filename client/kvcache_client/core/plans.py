@@ -3,11 +3,11 @@
 Here lives what every public call does, from the caller's objects to requests and back. Never here: how nodes are reached
 (the bodies), fail-over (``reading``, ``writing``, ``deciding``). The path of one ``await cache.get("user:1")``::
 
-    AsyncClient.get -> plans.get -> encode_key -> View.partition -> yield (node, [0, GET, key])
+    AsyncClient.get -> plans.get -> Space.name_of -> View.partition -> yield (node, [0, GET, key])
         -> AsyncLink.ask -> Link.enqueue ... one write per node and loop turn ... node ...
-        -> Link.receive -> Future -> plans.get goes on -> decode_record -> the caller's value
+        -> Link.receive -> Future -> plans.get goes on -> Space.decode -> the caller's value
 
-Every plan takes the brain first and ``encode`` second: what turns the caller's key into bytes, a namespace's prefix included.
+Every plan takes the brain first and the space second: what turns the caller's keys and values into bytes and back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from kvcache_client.core.deciding import increment, swap, touch
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.reading import fetch, read
 from kvcache_client.core.results import BatchResult, Entry
+from kvcache_client.core.space import Space
 from kvcache_client.core.writing import Written, write
-from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN, Key, Value, decode_record, encode_value
+from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN, Key, Value
 from kvcache_client.protocol.errors import (
     InvalidOption,
     InvalidTtl,
@@ -47,7 +48,6 @@ from kvcache_client.protocol.record import (
 from kvcache_client.protocol.verbs import ABSENT, PRESENT
 
 __all__ = [
-    "Encode",
     "Ttl",
     "add",
     "cas",
@@ -74,8 +74,6 @@ D = TypeVar("D")
 Ttl: TypeAlias = float | timedelta | None
 """Seconds to live, or a timedelta; None lives until it is evicted."""
 
-Encode: TypeAlias = Callable[[Key], bytes]
-
 
 def expiry_in(brain: Brain, ttl: Ttl) -> int:
     """Return the expiry, in ms since 1970 of the cluster's time, of something that lives for ``ttl``."""
@@ -96,91 +94,91 @@ def _fitting(brain: Brain, payload: bytes, key: Key) -> bytes:
     return payload
 
 
-def get(brain: Brain, encode: Encode, key: Key, default: D) -> Plan[Value | D]:
+def get(brain: Brain, space: Space, key: Key, default: D) -> Plan[Value | D]:
     """Return the value, or ``default``."""
-    return read(brain, encode, key, decode_record, default)
+    return read(brain, space, key, space.decode, default)
 
 
-def get_entry(brain: Brain, encode: Encode, key: Key) -> Plan[Entry | None]:
+def get_entry(brain: Brain, space: Space, key: Key) -> Plan[Entry | None]:
     """Return value, version and time left, or None."""
 
     def finish(record: bytes) -> Entry:
         expiry = expiry_of(record)
         ttl = None if expiry == NEVER else max(0.0, (expiry - brain.hlc.now_ms()) / 1000)
-        return Entry(decode_record(record), version_of(record), ttl)
+        return Entry(space.decode(record), version_of(record), ttl)
 
-    return read(brain, encode, key, finish, None)
+    return read(brain, space, key, finish, None)
 
 
-def exists(brain: Brain, encode: Encode, key: Key) -> Plan[bool]:
+def exists(brain: Brain, space: Space, key: Key) -> Plan[bool]:
     """Say whether the key has a live value."""
-    return read(brain, encode, key, lambda record: True, False)
+    return read(brain, space, key, lambda record: True, False)
 
 
-def store(brain: Brain, encode: Encode, key: Key, flags: int, payload: bytes, expiry_ms: int) -> Plan[int]:
+def store(brain: Brain, space: Space, key: Key, flags: int, payload: bytes, expiry_ms: int) -> Plan[int]:
     """Write a payload that is already encoded; returns its version."""
-    name = encode(key)
+    name = space.name_of(key)
     record = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
     written = yield from write(brain, name, record)
     return written.version
 
 
-def set_value(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl, fence: int | None = None) -> Plan[int]:
+def set_value(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, fence: int | None = None) -> Plan[int]:
     """Write a value, under the ``fence`` of a lock if there is one; returns its version."""
-    flags, payload = encode_value(value)
+    flags, payload = space.encode(value)
     if fence is not None:
         if type(fence) is not int or not 0 < fence < 1 << 53:
             raise InvalidOption(f"fence={fence!r:.40}: must be the fence of a lock, an integer from 1 up")
         flags, payload = fenced(fence, flags, payload)
-    return store(brain, encode, key, flags, payload, expiry_in(brain, ttl))
+    return store(brain, space, key, flags, payload, expiry_in(brain, ttl))
 
 
-def delete(brain: Brain, encode: Encode, key: Key) -> Plan[bool]:
+def delete(brain: Brain, space: Space, key: Key) -> Plan[bool]:
     """Delete the key; returns whether there was something to delete."""
-    name = encode(key)
+    name = space.name_of(key)
     written = yield from write(brain, name, tombstone(brain.hlc.stamp(), brain.hlc.now_ms() + TOMBSTONE_MS))
     return written.existed
 
 
 def store_if(
-    brain: Brain, encode: Encode, key: Key, condition: int, flags: int, payload: bytes, expiry_ms: int
+    brain: Brain, space: Space, key: Key, condition: int, flags: int, payload: bytes, expiry_ms: int
 ) -> Plan[tuple[bool, int]]:
     """Write an encoded payload if ``condition`` holds; returns (applied, version now there or 0)."""
-    return swap(brain, encode(key), condition, flags, _fitting(brain, payload, key), expiry_ms)
+    return swap(brain, space.name_of(key), condition, flags, _fitting(brain, payload, key), expiry_ms)
 
 
-def _set_if(brain: Brain, encode: Encode, key: Key, condition: int, value: Value, ttl: Ttl) -> Plan[bool]:
-    flags, payload = encode_value(value)
-    applied, _ = yield from store_if(brain, encode, key, condition, flags, payload, expiry_in(brain, ttl))
+def _set_if(brain: Brain, space: Space, key: Key, condition: int, value: Value, ttl: Ttl) -> Plan[bool]:
+    flags, payload = space.encode(value)
+    applied, _ = yield from store_if(brain, space, key, condition, flags, payload, expiry_in(brain, ttl))
     return applied
 
 
-def cas(brain: Brain, encode: Encode, key: Key, value: Value, version: int, ttl: Ttl) -> Plan[bool]:
+def cas(brain: Brain, space: Space, key: Key, value: Value, version: int, ttl: Ttl) -> Plan[bool]:
     """Write if the key still has ``version``."""
     if isinstance(version, bool) or not isinstance(version, int) or version <= PRESENT or version >= 1 << 64:
         raise InvalidOption(f"version={version!r:.40}: must be the version of an Entry")
-    return _set_if(brain, encode, key, version, value, ttl)
+    return _set_if(brain, space, key, version, value, ttl)
 
 
-def add(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
+def add(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
     """Write if the key is absent."""
-    return _set_if(brain, encode, key, ABSENT, value, ttl)
+    return _set_if(brain, space, key, ABSENT, value, ttl)
 
 
-def replace(brain: Brain, encode: Encode, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
+def replace(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
     """Write if the key is there."""
-    return _set_if(brain, encode, key, PRESENT, value, ttl)
+    return _set_if(brain, space, key, PRESENT, value, ttl)
 
 
-def touch_key(brain: Brain, encode: Encode, key: Key, ttl: Ttl) -> Plan[bool]:
+def touch_key(brain: Brain, space: Space, key: Key, ttl: Ttl) -> Plan[bool]:
     """Give the key another time to live; returns whether it is there."""
-    record = yield from touch(brain, encode(key), expiry_in(brain, ttl))
+    record = yield from touch(brain, space.name_of(key), expiry_in(brain, ttl))
     return record is not None
 
 
-def incr(brain: Brain, encode: Encode, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
+def incr(brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
     """Add ``by`` and return the new number."""
-    name = encode(key)
+    name = space.name_of(key)
     for option, number in (("by", by), ("initial", initial)):
         if number is None and option == "initial":
             continue
@@ -192,35 +190,35 @@ def incr(brain: Brain, encode: Encode, key: Key, by: int, initial: int | None, t
     return int(payload_of(record))
 
 
-def decr(brain: Brain, encode: Encode, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
+def decr(brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
     """Subtract ``by`` and return the new number."""
     if isinstance(by, bool) or not isinstance(by, int) or not -INT64_MAX <= by <= INT64_MAX:
         raise InvalidOption(f"by={by!r:.40}: must be an integer whose negative fits 64 bits")
-    return incr(brain, encode, key, -by, initial, ttl)
+    return incr(brain, space, key, -by, initial, ttl)
 
 
-def get_many(brain: Brain, encode: Encode, keys: Iterable[Key]) -> Plan[BatchResult[Value]]:
+def get_many(brain: Brain, space: Space, keys: Iterable[Key]) -> Plan[BatchResult[Value]]:
     """Return the values of many keys."""
-    return read_many(brain, encode, keys, decode_record)
+    return read_many(brain, space, keys, space.decode)
 
 
-def set_many(brain: Brain, encode: Encode, values: Mapping[Key, Value], ttl: Ttl) -> Plan[BatchResult[int]]:
+def set_many(brain: Brain, space: Space, values: Mapping[Key, Value], ttl: Ttl) -> Plan[BatchResult[int]]:
     """Write many values under one time to live; the result holds their versions."""
     if not isinstance(values, Mapping):
         raise UnsupportedValue(f"set_many takes a mapping of keys to values, not {type(values).__name__}")
-    names = names_of(encode, values)
+    names = names_of(space.name_of, values)
     expiry_ms = expiry_in(brain, ttl)
     records = {}
     for key, name in names.items():
-        flags, payload = encode_value(values[key])
+        flags, payload = space.encode(values[key])
         records[name] = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
     written = yield from write_many(brain, records)
     return _batch(names, written, lambda done: done.version)
 
 
-def delete_many(brain: Brain, encode: Encode, keys: Iterable[Key]) -> Plan[BatchResult[bool]]:
+def delete_many(brain: Brain, space: Space, keys: Iterable[Key]) -> Plan[BatchResult[bool]]:
     """Delete many keys; those that were not there are ``missing``."""
-    names = names_of(encode, keys)
+    names = names_of(space.name_of, keys)
     forget_ms = brain.hlc.now_ms() + TOMBSTONE_MS
     records = {name: tombstone(brain.hlc.stamp(), forget_ms) for name in names.values()}
     written = yield from write_many(brain, records)

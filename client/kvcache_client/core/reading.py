@@ -19,6 +19,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
 from kvcache_client.core.link import error_of
 from kvcache_client.core.routing import View
+from kvcache_client.core.space import Space
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import (
     ConnectionLost,
@@ -68,11 +69,9 @@ REROUTE_PAUSE = 0.01
 """Seconds before a request is routed again, so that a cluster in change is not hammered."""
 
 
-def read(
-    brain: Brain, encode: Callable[[Key], bytes], key: Key, finish: Callable[[bytes], T], default: D
-) -> Plan[T | D]:
+def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], default: D) -> Plan[T | D]:
     """Return ``finish`` of the key's live record, or ``default`` on a miss. The hot path of every get."""
-    name = encode(key)
+    name = space.name_of(key)
     first: Outcome | None = None
     if not brain.down:
         view = brain.view or brain.require_view()
@@ -81,18 +80,25 @@ def read(
             if first.__class__ is tuple:
                 status = first[1]
                 if status == _OK:
-                    return finish(first[2])
+                    record: bytes = first[2]
+                    space.lookups.hits += 1
+                    return finish(record)
                 if status == _MISS:
+                    space.lookups.misses += 1
                     return default
         except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
             pass
-    record = yield from read_carefully(brain, name, first)
-    return default if record is None else finish(record)
+    found = yield from read_carefully(brain, name, first)
+    if found is None:
+        space.lookups.misses += 1
+        return default
+    space.lookups.hits += 1
+    return finish(found)
 
 
-def fetch(brain: Brain, encode: Callable[[Key], bytes], key: Key) -> Plan[bytes | None]:
+def fetch(brain: Brain, space: Space, key: Key) -> Plan[bytes | None]:
     """Return the key's live record, or None."""
-    return read(brain, encode, key, bytes, None)
+    return read(brain, space, key, bytes, None)
 
 
 def read_carefully(brain: Brain, name: bytes, first: Outcome | None = None, spent: float = 0.0) -> Plan[bytes | None]:

@@ -22,7 +22,6 @@ from kvcache_client.core import plans
 from kvcache_client.core.batches import read_many, write_many
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.writing import Written
-from kvcache_client.protocol.codec import encode_key
 from kvcache_client.protocol.errors import (
     BatchTooLarge,
     InvalidTtl,
@@ -87,7 +86,7 @@ class BatchRoute:
         room = self._limits.batch_bytes
         while len(outcomes) < len(keys) and room > 0:
             part = keys[len(outcomes) : len(outcomes) + size]
-            result = await self._client.run(read_many(brain, encode_key, part, bytes))
+            result = await self._client.run(read_many(brain, brain.spaces.whole, part, bytes))
             weight = sum(map(len, result.values()))
             now_ms = brain.hlc.now_ms()
             for key in part:

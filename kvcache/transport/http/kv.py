@@ -86,7 +86,7 @@ class KeyRoutes:
         """Answer GET and HEAD."""
         key = key_of(request)
         _refuse_parameters(request, allowed=())
-        record = await self._client.run(plans.fetch(self._client.brain, encode_key, key))
+        record = await self._client.run(plans.fetch(self._client.brain, self._client.brain.spaces.whole, key))
         if record is None:
             if request.if_match is not None:
                 raise _failed_precondition(0)
@@ -117,10 +117,10 @@ class KeyRoutes:
         check_payload(kind, payload)
         expiry_ms = plans.expiry_in(brain, ttl)
         if condition is None:
-            version = await self._client.run(plans.store(brain, encode_key, key, kind, payload, expiry_ms))
+            version = await self._client.run(plans.store(brain, brain.spaces.whole, key, kind, payload, expiry_ms))
             return web.Response(status=HTTPStatus.NO_CONTENT, headers={"ETag": _etag(version)})
         applied, version = await self._client.run(
-            plans.store_if(brain, encode_key, key, condition, kind, payload, expiry_ms)
+            plans.store_if(brain, brain.spaces.whole, key, condition, kind, payload, expiry_ms)
         )
         if not applied:
             raise _failed_precondition(version)
@@ -133,7 +133,7 @@ class KeyRoutes:
         _refuse_parameters(request, allowed=())
         if request.if_match is not None or request.if_none_match is not None:
             raise InvalidOption("DELETE takes no condition; it deletes whatever is there")
-        if not await self._client.run(plans.delete(self._client.brain, encode_key, key)):
+        if not await self._client.run(plans.delete(self._client.brain, self._client.brain.spaces.whole, key)):
             raise KeyNotFound(f"{key!r:.80} is not there")
         return web.Response(status=HTTPStatus.NO_CONTENT)
 

@@ -1,0 +1,74 @@
+"""Spaces: the part of a cluster's keys that one face of a client speaks of.
+
+Here lives what a namespace is: how its keys become bytes, how its values are stored, and what its reads have found. Never
+here: what a verb does with them (``plans``).
+
+Every plan takes the brain first and a space second. A client without a namespace speaks of the space without a prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from kvcache_client.protocol.codec import Key, Value, decode_record, encode_key, encode_value, prefixed
+
+__all__ = ["Lookups", "Space", "Spaces"]
+
+_SPACES_COUNTED: Final = 1000
+"""Namespaces with counters of their own; a program that makes one for each of its users shares those of the rest."""
+
+_REST: Final = b"(others)"
+
+
+@dataclass(slots=True)
+class Lookups:
+    """What reads of one namespace have found. Keys looked up = hits + misses + those that raised."""
+
+    hits: int = 0
+    misses: int = 0
+
+
+class Space:
+    """A prefix of keys, with the form of its values and the counters of its reads."""
+
+    __slots__ = ("decode", "encode", "lookups", "name_of", "prefix")
+
+    def __init__(self, prefix: bytes, lookups: Lookups) -> None:
+        self.prefix = prefix
+        self.name_of: Callable[[Key], bytes] = prefixed(encode_key, prefix) if prefix else encode_key
+        """Turns a caller's key into that of the cluster. Raises ``InvalidKey``."""
+        self.encode: Callable[[Value], tuple[int, bytes]] = encode_value
+        """Turns a value into flags and payload."""
+        self.decode: Callable[[bytes], Value] = decode_record
+        """Turns a live record into its value."""
+        self.lookups = lookups
+
+    def __repr__(self) -> str:
+        return f"<Space {self.prefix!r} {self.lookups!r}>"
+
+
+class Spaces:
+    """The spaces of one client. Those with the same prefix share their counters."""
+
+    __slots__ = ("lookups", "whole")
+
+    def __init__(self) -> None:
+        self.lookups: dict[bytes, Lookups] = {}
+        """Prefix -> what reads have found."""
+        self.whole = self.of(b"")
+        """The space without a prefix."""
+
+    def of(self, prefix: bytes) -> Space:
+        """Return the space of the keys under ``prefix``."""
+        if prefix not in self.lookups and len(self.lookups) >= _SPACES_COUNTED:
+            return Space(prefix, self.lookups.setdefault(_REST, Lookups()))
+        return Space(prefix, self.lookups.setdefault(prefix, Lookups()))
+
+    def within(self, space: Space, prefix: Key) -> Space:
+        """Return the space of the keys of ``space`` that begin with ``prefix``. Raises ``InvalidKey``."""
+        return self.of(space.name_of(prefix))
+
+    def __repr__(self) -> str:
+        return f"<Spaces {self.lookups!r}>"

@@ -9,7 +9,10 @@ import base64
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from kvcache_client.protocol.codec import Value
 
@@ -20,7 +23,7 @@ _WIDE: Final = 200
 
 
 def to_json(thing: Any) -> str:
-    """Return JSON in one line; bytes become ``{"base64": ...}``."""
+    """Return JSON in one line; bytes become ``{"base64": ...}``, sets lists, times and exact numbers text."""
     return json.dumps(_plain(thing), ensure_ascii=False)
 
 
@@ -31,6 +34,12 @@ def _plain(thing: Any) -> Any:
         return {key if isinstance(key, str) else to_json(key): _plain(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
         return [_plain(item) for item in thing]
+    if isinstance(thing, set | frozenset):
+        return sorted((_plain(item) for item in thing), key=str)
+    if isinstance(thing, date | time):
+        return thing.isoformat()
+    if isinstance(thing, timedelta | Decimal | UUID):
+        return str(thing)
     return thing
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
@@ -19,6 +22,11 @@ from kvcache.commands.output import print_json, print_table, print_value, to_jso
         (None, b"null\n"),
         (True, b"true\n"),
         ({"a": [1, 2.5, None]}, b'{"a": [1, 2.5, null]}\n'),
+        ((1, {3, 2}), b"[1, [2, 3]]\n"),
+        (datetime(2024, 2, 29, 12, tzinfo=UTC), b'"2024-02-29T12:00:00+00:00"\n'),
+        ([date(2024, 2, 29), time(1, 2)], b'["2024-02-29", "01:02:00"]\n'),
+        ({(1, 2): Decimal("1.50")}, b'{"[1, 2]": "1.50"}\n'),
+        ({UUID(int=0): timedelta(1)}, b'{"\\"00000000-0000-0000-0000-000000000000\\"": "1 day, 0:00:00"}\n'),
     ],
 )
 def test_text_and_bytes_are_printed_as_they_are_and_the_rest_as_json(capfdbinary, value, text):

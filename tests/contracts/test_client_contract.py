@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -33,6 +36,9 @@ VALUES: list[Any] = [
     *(b"", b"bytes", bytes(range(256)), b"\x90\xc1", b"x" * 1_000_000),
     *([], [1, [2, [3, [None]]]], {}, {"a": {"b": [1, 2.5, True, None, "c", b"d"]}}, {1: "int key", b"b": 2, None: 3}),
     [{"rows": [{"id": number, "tags": ["a", "b"]} for number in range(200)]}],
+    *((), (1, ("two", [3])), set(), {1, "a", None}, frozenset({b"x"}), {(1, 2): {frozenset({3})}}),
+    *(datetime(2024, 2, 29, 12, 30, 0, 5), datetime(2024, 2, 29, tzinfo=UTC), date(1, 1, 1), time(23, 59, 59, 999_999)),
+    *(timedelta(-1, 5, 7), Decimal("1.50"), Decimal("-0"), UUID(int=5), [{"at": (timedelta.max, UUID(int=0))}]),
 ]
 
 KEYS: list[str | bytes] = [
@@ -56,10 +62,10 @@ BAD_TTLS: list[Any] = [
 ]
 
 BAD_VALUES: list[tuple[Any, str]] = [
-    ((1, 2), "value is a tuple"),
-    ({1, 2}, "value is a set"),
+    ((1, {2j}), r"the item 2j of value\[1\] is a complex"),
+    (OrderedDict(), "value is a collections.OrderedDict"),
     ([1, {"a": [object()]}], r"value\[1\]\['a'\]\[0\] is a object"),
-    ({"when": timedelta(1)}, r"value\['when'\] is a datetime.timedelta"),
+    ({"when": range(1)}, r"value\['when'\] is a range"),
     (2**64, "an integer beyond 64 bits"),
     ([-(2**63) - 1], r"value\[0\] is an integer beyond 64 bits"),
     ("\ud800", "not valid Unicode"),

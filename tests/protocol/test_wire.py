@@ -11,9 +11,13 @@ import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from mmh3 import mmh3_x64_128_utupledigest
@@ -23,7 +27,9 @@ from kvcache.cluster.control import CHANGES
 from kvcache_client.placement.partitions import PARTITIONS, partition_of
 from kvcache_client.protocol import limits
 from kvcache_client.protocol import record as records
+from kvcache_client.protocol.codec import decode_record, encode_value
 from kvcache_client.protocol.errors import ERRORS
+from kvcache_client.protocol.extensions import Extension
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader, pack_message
 from kvcache_client.protocol.verbs import ABSENT, PRESENT, VERBS, Push, Role, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, HybridClock, version_ms
@@ -47,6 +53,10 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "record": record,
     "tombstone": lambda version, forgotten: record(version, forgotten, 0x80, b""),
     "header": lambda whole: whole[:15],
+    "at": lambda moment, zone: moment.replace(tzinfo=zone),
+    "folded": lambda moment: moment.replace(fold=1),
+    **{kind.__name__: kind for kind in (date, datetime, time, timedelta, timezone, ZoneInfo, Decimal, UUID)},
+    **{kind.__name__: kind for kind in (tuple, set, frozenset)},
 }
 NAMES: Mapping[str, int] = {
     **{member.name: int(member) for enum in _ENUMS for member in enum},
@@ -95,6 +105,8 @@ def value(node: ast.expr, known: Mapping[str, Any]) -> Any:
             return node.value
         case ast.List():
             return [value(item, known) for item in node.elts]
+        case ast.Dict(keys=keys, values=values):
+            return {value(key, known): value(item, known) for key, item in zip(keys, values, strict=True) if key}
         case ast.UnaryOp(op=ast.USub()):
             return -value(node.operand, known)
         case ast.Name():
@@ -143,6 +155,33 @@ def test_every_example_is_read_back_whole_and_byte_by_byte(example: Example) -> 
     assert dripped == [tuple(example.fields)]
     assert whole.broken is None
     assert slow.broken is None
+
+
+def read_values() -> dict[str, tuple[Any, bytes]]:
+    """Expression -> its value, and the payload that the page shows."""
+    found: dict[str, tuple[Any, bytes]] = {}
+    for line in fences("values").splitlines():
+        if line.startswith("  "):
+            last = list(found)[-1]
+            found[last] = (found[last][0], found[last][1] + bytes.fromhex(line))
+        else:
+            found[line] = (value(ast.parse(line, mode="eval").body, {}), b"")
+    return found
+
+
+VALUES = read_values()
+
+
+@pytest.mark.parametrize("text", VALUES)
+def test_every_value_of_the_page_is_stored_as_it_shows_and_read_back(text: str) -> None:
+    item, payload = VALUES[text]
+    assert encode_value(item) == (records.PayloadType.MSGPACK, payload)
+    back = decode_record(record(1, records.NEVER, records.PayloadType.MSGPACK, payload))
+    assert (type(back), back, str(back)) == (type(item), item, str(item))
+
+
+def test_every_extension_type_has_an_example() -> None:
+    assert {type(item).__name__.upper() for item, _ in VALUES.values()} >= {kind.name for kind in Extension}
 
 
 def test_all_examples_make_one_stream() -> None:
@@ -232,7 +271,12 @@ def test_every_field_of_a_verb_or_reply_is_explained() -> None:
 
 
 def test_the_status_role_and_payload_tables_are_the_ones_in_the_code() -> None:
-    for heading, enum in (("Statuses", Status), ("Roles", Role), ("Payload types", records.PayloadType)):
+    for heading, enum in (
+        ("Statuses", Status),
+        ("Roles", Role),
+        ("Payload types", records.PayloadType),
+        ("Extension types", Extension),
+    ):
         assert [row[:2] for row in table(heading)] == [[str(int(member)), member.name] for member in enum]
 
 

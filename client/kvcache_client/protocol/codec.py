@@ -3,22 +3,26 @@
 Here lives what a payload means to Python. Never here: headers, versions (``record``), messages (``framing``).
 
 Integers, text and bytes are stored as what they are, so that a node can count, ``curl`` can read, and nothing is packed
-twice; everything else is msgpack. Nothing is converted silently: a tuple or a subclass of dict would come back as
-something else, so it is refused, with the place in the structure where it stands. (One exception, because msgpack knows no
-way to refuse them: ``bytearray`` and ``memoryview`` come back as the bytes that they held.)
+twice; everything else is msgpack, with extension types for what msgpack does not know (``extensions``). Nothing is
+converted silently: a subclass of dict would come back as something else, so it is refused, with the place in the
+structure where it stands (``refusals``). (One exception, because msgpack knows no way to refuse them: ``bytearray`` and
+``memoryview`` come back as the bytes that they held.)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import msgpack
 
 from kvcache_client.protocol.errors import InvalidKey, UndecodableValue, UnsupportedValue
+from kvcache_client.protocol.extensions import pack_extension, unpack_extension
 from kvcache_client.protocol.limits import KEY_BYTES
 from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, PayloadType, unfenced
+from kvcache_client.protocol.refusals import complaint
 
 __all__ = ["INT64_MAX", "INT64_MIN", "Key", "Value", "decode_record", "encode_key", "encode_value", "prefixed"]
 
@@ -26,7 +30,8 @@ Key: TypeAlias = str | bytes
 """What a caller may pass as a key; text is encoded as UTF-8."""
 
 Value: TypeAlias = Any
-"""None, bool, int (64 bits), float, str, bytes, and lists and dicts of these."""
+"""None, bool, int (64 bits), float, str, bytes, datetime, date, time, timedelta, Decimal, UUID, and lists, tuples, dicts, sets
+and frozensets of these."""
 
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
@@ -37,6 +42,16 @@ _TEXT: Final = int(PayloadType.TEXT)
 _INTEGER: Final = int(PayloadType.INTEGER)
 _JSON: Final = int(PayloadType.JSON)
 _FENCED: Final = int(PayloadType.FENCED)
+
+# Packer itself, for packb is a Python function around it; and no look-up of either in its module for each value.
+_Packer: Final = msgpack.Packer
+_unpackb: Final = msgpack.unpackb
+
+_DAMAGE: Final = (
+    *(ValueError, TypeError, ArithmeticError, RecursionError),
+    *(struct.error, msgpack.exceptions.UnpackException),
+)
+"""What Python and msgpack raise when bytes are not what they should be."""
 
 
 def encode_key(key: Key) -> bytes:
@@ -77,9 +92,9 @@ def encode_value(value: Value) -> tuple[int, bytes]:
             return _TEXT, value.encode()
         if kind is int and INT64_MIN <= value <= INT64_MAX:
             return _INTEGER, b"%d" % value
-        return _MSGPACK, msgpack.packb(value, strict_types=True)
+        return _MSGPACK, _Packer(default=pack_extension, strict_types=True).pack(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UnsupportedValue(_complaint(value, error)) from error
+        raise UnsupportedValue(complaint(value, error)) from error
 
 
 def decode_record(record: bytes) -> Value:
@@ -94,54 +109,14 @@ def decode_record(record: bytes) -> Value:
         if flags == _INTEGER:
             return int(payload)
         if flags == _MSGPACK:
-            return msgpack.unpackb(payload, strict_map_key=False)
+            return _unpackb(payload, strict_map_key=False, ext_hook=unpack_extension)
         if flags == _JSON:
             return json.loads(payload)
         if flags == _FENCED and (bare := unfenced(record))[FLAGS] != _FENCED:
             return decode_record(bare)
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+    except UndecodableValue as error:  # from within an extension, where the record is not known
+        error.detail = record
+        raise
+    except _DAMAGE as error:
         raise UndecodableValue(f"a damaged payload with flags {flags:#04x}: {error}", detail=record) from error
     raise UndecodableValue(f"a payload with flags {flags:#04x}, which this client does not know", detail=record)
-
-
-def _complaint(value: Value, error: Exception) -> str:
-    for path, culprit in _walk(value, "value", set()):
-        reason = _refusal(culprit)
-        if reason:
-            return f"{path} is {reason}; a value is None, bool, int, float, str, bytes, or a list or dict of these"
-    return f"the value cannot be stored: {error}"
-
-
-def _refusal(item: Value) -> str | None:
-    kind = item.__class__
-    if kind is int and not INT64_MIN <= item < (1 << 64):
-        return "an integer beyond 64 bits"
-    if kind is str:
-        return None if item.isascii() or _is_unicode(item) else "a str that is not valid Unicode"
-    if kind in (type(None), bool, int, float, bytes, bytearray, memoryview, list, dict):
-        return None
-    return f"a {kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else f"a {kind.__qualname__}"
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _walk(item: Value, path: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Value]]:
-    """Yield every item with its path, each container once: a list may hold itself, even twice."""
-    yield path, item
-    if depth > 64 or id(item) in seen:  # deep or endless: the packer's own words have to do
-        return
-    if item.__class__ is list:
-        seen.add(id(item))
-        for index, inner in enumerate(item):
-            yield from _walk(inner, f"{path}[{index}]", seen, depth + 1)
-    elif item.__class__ is dict:
-        seen.add(id(item))
-        for key, inner in item.items():
-            yield from _walk(key, f"the key {key!r:.40} of {path}", seen, depth + 1)
-            yield from _walk(inner, f"{path}[{key!r:.40}]", seen, depth + 1)

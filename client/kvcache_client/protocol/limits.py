@@ -9,6 +9,7 @@ from typing import Final
 
 __all__ = [
     "CREDENTIAL_BYTES",
+    "EXTENSION_DEPTH",
     "FRAME_SLACK",
     "HELLO_BYTES",
     "KEYS_PER_BATCH",
@@ -31,6 +32,9 @@ VALUE_BYTES: Final = 1024 * 1024
 
 VALUE_BYTES_CAP: Final = 16 * 1024 * 1024
 """Largest payload that any node may be configured to take."""
+
+EXTENSION_DEPTH: Final = 64
+"""How deep tuples and sets may stand in each other; lists and dicts between them do not count."""
 
 KEYS_PER_FRAME: Final = 1024
 """Keys in one GET_MANY or PUT_MANY message; clients split larger batches."""

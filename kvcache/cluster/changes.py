@@ -15,6 +15,7 @@ from kvcache_client.placement.layout import MAX_RATE, MAX_REPLICATION_FACTOR, MA
 from kvcache_client.placement.topology import MAX_GENERATIONS, Member, Topology
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.limits import KEY_BYTES
+from kvcache_client.protocol.version import version_at, version_ms
 
 __all__ = [
     "advance_move",
@@ -230,6 +231,9 @@ def purge(topology: Topology, prefix: str, version: int, keep_after: int, fence:
         raise InvalidOption(f"the prefix {prefix!r:.60} is not valid Unicode") from error
     if size > KEY_BYTES:
         raise InvalidOption(f"a prefix has at most {KEY_BYTES} bytes, this one {size}")
+    touched = [at for other, at in topology.generations if prefix.startswith(other) or other.startswith(prefix)]
+    if version <= (before := max(touched, default=-1)):  # our clock is behind: what came after that purge is to go, too
+        version = version_at(version_ms(before) + 1)
     kept: list[tuple[str, int]] = [(prefix, version)]
     for old in topology.generations:
         covered = any(old[0].startswith(other) and old[1] <= at for other, at in kept)

@@ -22,10 +22,10 @@ from kvcache_client.core.reading import as_error
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.protocol.errors import ConnectFailed, InDoubt, KvCacheError, NotOwner, NotReady, error_from_wire
 from kvcache_client.protocol.limits import KEYS_PER_FRAME
-from kvcache_client.protocol.record import expiry_of, is_tombstone, restamp, version_of
+from kvcache_client.protocol.record import expiry_of, is_tombstone, restored, unrestored, version_of
 from kvcache_client.protocol.verbs import Request, Status, Verb
 
-__all__ = ["restore_snapshot", "take_snapshot"]
+__all__ = ["lifted", "restore_snapshot", "take_snapshot"]
 
 _AT_ONCE: Final = 32
 """Partitions that are read at the same time; each has one piece of 64 KiB on its way."""
@@ -67,7 +67,7 @@ async def _read_partition(admin: Admin, partition: int, writer: SnapshotWriter) 
 
     def keep(piece: list[Row]) -> None:
         for key, record in piece:
-            writer.add(key, record)
+            writer.add(key, unrestored(record))
 
     failure: KvCacheError | None = None
     for _ in range(3):  # the cluster may be changing: look again who owns it
@@ -99,7 +99,7 @@ async def restore_snapshot(admin: Admin, directory: str | Path, progress: OnProg
             lock.ensure_held()
             now_ms = admin.client.brain.hlc.now_ms()
             generations = admin.client.brain.require_view().topology.generations
-            living = [(key, _lifted(key, record, generations)) for key, record in block if expiry_of(record) > now_ms]
+            living = [(key, lifted(key, record, generations)) for key, record in block if expiry_of(record) > now_ms]
             counts["expired"] += len(block) - len(living)
             for batch in _batches(living):
                 for name, number in (await _restore(admin, lock.fence, batch)).items():
@@ -109,13 +109,14 @@ async def restore_snapshot(admin: Admin, directory: str | Path, progress: OnProg
     return {"directory": str(directory), "taken_from": reader.manifest.cluster, **counts}
 
 
-def _lifted(key: bytes, record: bytes, generations: Sequence[tuple[str, int]]) -> bytes:
-    """Return a record that a flush or purge hides under the first version after that; tombstones need not come back.
+def lifted(key: bytes, record: bytes, generations: Sequence[tuple[str, int]]) -> bytes:
+    """Return a record that a flush or purge hides as one that is seen all the same; tombstones need not come back.
 
-    So a restore undoes the flush, and whatever was written since then is newer and stays.
+    So a restore undoes the flush. The record keeps its version: whatever was written since the flush is newer and stays, and
+    of two snapshots the newer record stays, whichever is restored first. A flush that comes after ``generations`` hides it.
     """
-    hidden = max((version for prefix, version in generations if key.startswith(prefix.encode())), default=0)
-    return restamp(record, hidden + 1) if version_of(record) <= hidden and not is_tombstone(record) else record
+    hidden = max((version for prefix, version in generations if key.startswith(prefix.encode())), default=-1)
+    return restored(record, hidden) if version_of(record) <= hidden and not is_tombstone(record) else record
 
 
 def _batches(pairs: list[Row]) -> Iterator[list[Row]]:

@@ -18,7 +18,18 @@ from kvcache_client.protocol.errors import (
     ValueTooLarge,
 )
 from kvcache_client.protocol.limits import KEY_BYTES
-from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, NEVER, TOMBSTONE, PayloadType, flags_of, payload_of
+from kvcache_client.protocol.record import (
+    FLAGS,
+    HEADER_BYTES,
+    MARK_BYTES,
+    NEVER,
+    TOMBSTONE,
+    PayloadType,
+    brought_over,
+    flags_of,
+    payload_of,
+    unrestored,
+)
 from kvcache_client.protocol.version import MAX_VERSION
 
 __all__ = ["bad_key", "check_expiry", "check_int64", "check_record", "check_version", "integer_in", "shown"]
@@ -48,7 +59,7 @@ def check_record(record: Any, value_limit: int) -> bytes:
         raise InvalidRecord(f"a record must be bytes, not {type(record).__name__}")
     if len(record) < HEADER_BYTES:
         raise InvalidRecord(f"a record has at least {HEADER_BYTES} bytes, this one {len(record)}", detail=HEADER_BYTES)
-    if len(record) > value_limit + HEADER_BYTES:
+    if len(record) > value_limit + HEADER_BYTES and len(record) > value_limit + HEADER_BYTES + _mark_bytes(record):
         size = len(record) - HEADER_BYTES
         raise ValueTooLarge(f"a value of {size} bytes, the limit is {value_limit}", detail=value_limit)
     if record[FLAGS] >= TOMBSTONE and len(record) > HEADER_BYTES:
@@ -73,6 +84,7 @@ def check_version(name: str, version: Any) -> int:
 
 def integer_in(record: bytes) -> int:
     """Return the number that a record holds. Raises ``NotAnInteger``."""
+    record = unrestored(record)
     payload = payload_of(record)
     if flags_of(record) != PayloadType.INTEGER or len(payload) > _LONGEST_INTEGER:
         raise NotAnInteger("incr and decr need an integer, this key holds something else")
@@ -80,6 +92,11 @@ def integer_in(record: bytes) -> int:
         return int(payload)
     except ValueError as error:
         raise NotAnInteger(f"the payload {payload!r} is marked as an integer but is none") from error
+
+
+def _mark_bytes(record: bytes) -> int:
+    # What is restored is larger by its mark than what the limit was for.
+    return MARK_BYTES if brought_over(record) >= 0 else 0
 
 
 def _integer_within(name: str, number: Any, low: int, high: int) -> int:

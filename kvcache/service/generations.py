@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from kvcache.store.store import Store
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.limits import KEY_BYTES
-from kvcache_client.protocol.record import version_of
+from kvcache_client.protocol.record import brought_over, version_of
 from kvcache_client.protocol.version import MAX_VERSION
 
 __all__ = ["NO_GENERATIONS", "Generation", "Generations", "sweep"]
@@ -45,12 +45,15 @@ class Generations:
         self._by_length = tuple(sorted(by_length.items()))
 
     def hides(self, key: bytes, record: bytes) -> bool:
-        """Say whether ``record`` (or its header) must not be seen under ``key``. Costs one look per length of a prefix."""
+        """Say whether ``record`` must not be seen under ``key``: one that was restored is, over what it was restored over.
+
+        Costs one look per length of a prefix.
+        """
         version = record[:8]
         for length, versions in self._by_length:
             highest = versions.get(key[:length])
             if highest is not None and version <= highest:
-                return True
+                return self.hidden_to(key) > brought_over(record)
         return False
 
     def hidden_to(self, key: bytes) -> int:

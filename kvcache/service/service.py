@@ -44,10 +44,11 @@ from kvcache_client.protocol.errors import (
 )
 from kvcache_client.protocol.limits import KEY_BYTES, REPLY_BYTES
 from kvcache_client.protocol.record import (
-    FENCE_BYTES,
     FLAGS,
     HEADER_BYTES,
-    PayloadType,
+    MARK_BYTES,
+    MARKED,
+    brought_over,
     fence_of,
     is_tombstone,
     version_of,
@@ -66,7 +67,6 @@ _MISS: Final = int(Status.MISS)
 _SUPERSEDED: Final = int(Status.SUPERSEDED)
 _MISMATCH: Final = int(Status.MISMATCH)
 _REPLY_FULL: Final = ReplyFull.code
-_FENCED: Final = int(PayloadType.FENCED)
 
 _HINT_BYTES: Final = 64 << 20
 """Of records that a node holds for others; what is over that is made good by comparing whole partitions."""
@@ -330,10 +330,10 @@ class Service:
         if record >= self._horizon:  # eight bytes, so this compares versions
             ahead = f"more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time"
             raise ClockSkew(f"the version is {ahead}", detail=self._now_ms)
-        if self.generations.pairs and (hidden_to := self.generations.hidden_to(key)) >= version_of(record):
-            return _SUPERSEDED, hidden_to
-        if record[FLAGS] == _FENCED:
-            self._check_fence(partition, key, record)
+        if self.generations.pairs and self.generations.hides(key, record):
+            return _SUPERSEDED, self.generations.hidden_to(key)
+        if record[FLAGS] in MARKED:
+            self._check_mark(partition, key, record)
         outcome = self.store.put(partition, key, record)
         if outcome is _OLDER:
             newer = self.standing(partition, key)
@@ -342,11 +342,18 @@ class Service:
             return (_MISS,)
         return (_OK,)
 
-    def _check_fence(self, partition: int, key: bytes, record: bytes) -> None:
-        """Refuse a value written under a lower fence than the one that stands: its writer has lost the lock."""
-        if len(record) < HEADER_BYTES + FENCE_BYTES:
-            raise InvalidRecord("a fenced record has a fence and the flags of its value")
-        standing = self.standing(partition, key)
+    def _check_mark(self, partition: int, key: bytes, record: bytes) -> None:
+        """Refuse a value written under a lower fence than the one that stands: its writer has lost the lock.
+
+        And one that claims to be restored over a flush which is still to come: that could not be hidden again.
+        """
+        if len(record) < HEADER_BYTES + MARK_BYTES:
+            raise InvalidRecord("a fenced or restored record has a number and the flags of its value")
+        standing = self.standing(partition, key)  # looking also removes what a flush hides: it may be newer
+        if brought_over(record) >= 0:
+            if record[HEADER_BYTES : HEADER_BYTES + 8] >= self._horizon:
+                raise InvalidRecord("the record claims to be restored over a flush of the future")
+            return
         if standing is not None and fence_of(standing) > fence_of(record):
             self.fences.refused += 1
             stands = fence_of(standing)

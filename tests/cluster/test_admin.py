@@ -177,6 +177,30 @@ async def test_a_snapshot_brings_back_what_a_flush_took_and_never_what_is_older(
     assert seen[-1].done == seen[-1].total == taken["records"]
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1)])
+async def test_of_two_snapshots_the_newer_value_stays_in_whatever_order_they_are_restored(
+    cluster: Cluster, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    keys = [f"user:{number}" for number in range(100)]
+    for number, value in enumerate(("old", "new"), 1):
+        await cluster.cache.set_many(dict.fromkeys(keys, value * (3 - number)))  # the older is the larger
+        await cluster.cache.set("counter", number)
+        await take_snapshot(cluster.admin, tmp_path / str(number))
+    await cluster.admin.flush()
+    await cluster.admin.purge("user:")
+    await cluster.cache.set("user:0", "newest")
+    for number in order:
+        await restore_snapshot(cluster.admin, tmp_path / str(number))
+    assert dict(await cluster.cache.get_many(keys)) == dict.fromkeys(keys, "new") | {"user:0": "newest"}
+    assert await cluster.cache.incr("counter") == 3
+    assert (await cluster.admin.repair())["copied"] == 0
+    await take_snapshot(cluster.admin, tmp_path / "again")
+    await cluster.admin.flush()
+    assert not await cluster.cache.get_many(keys)
+    await restore_snapshot(cluster.admin, tmp_path / "again")
+    assert (await cluster.cache.get("user:0"), await cluster.cache.get("user:1")) == ("newest", "new")
+
+
 async def test_bad_directories_and_damaged_files_change_nothing(cluster: Cluster, tmp_path: Path) -> None:
     await fill(cluster, 50)
     (tmp_path / "full").mkdir()

@@ -9,6 +9,7 @@ import pytest
 from kvcache.cluster import changes
 from kvcache_client.placement.topology import MAX_GENERATIONS, Member, Topology
 from kvcache_client.protocol.errors import InvalidOption, TopologyError
+from kvcache_client.protocol.version import version_at
 
 
 def node(number: int, incarnation: str = "first", **fields: object) -> Member:
@@ -234,6 +235,15 @@ def test_a_flush_covers_every_purge_before_it() -> None:
     topology = changes.purge(changes.purge(cluster(), "shop:", 100, 0), "", 200, 0)
     assert topology.generations == (("", 200),)
     assert changes.purge(topology, "shop:", 300, 0).generations == (("", 200), ("shop:", 300))
+
+
+def test_a_purge_reaches_further_than_those_before_it_whatever_the_clock_says() -> None:
+    later = version_at(1000)
+    for first, second in (("", "shop:"), ("shop:", ""), ("", "")):
+        topology = changes.purge(changes.purge(cluster(), first, later, 0), second, later - 5, 0)
+        assert dict(topology.generations)[second] == version_at(1001)
+    beside = changes.purge(changes.purge(cluster(), "a", later, 0), "b", 7, 0)
+    assert dict(beside.generations) == {"a": later, "b": 7}
 
 
 def test_too_many_purges_and_too_long_prefixes_are_refused() -> None:

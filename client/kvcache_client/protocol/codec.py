@@ -21,7 +21,7 @@ import msgpack
 from kvcache_client.protocol.errors import InvalidKey, UndecodableValue, UnsupportedValue
 from kvcache_client.protocol.extensions import pack_extension, unpack_extension
 from kvcache_client.protocol.limits import KEY_BYTES
-from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, PayloadType, unfenced
+from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, PayloadType, unfenced
 from kvcache_client.protocol.refusals import complaint
 
 __all__ = ["INT64_MAX", "INT64_MIN", "Key", "Value", "decode_record", "encode_key", "encode_value", "prefixed"]
@@ -41,7 +41,6 @@ _BYTES: Final = int(PayloadType.BYTES)
 _TEXT: Final = int(PayloadType.TEXT)
 _INTEGER: Final = int(PayloadType.INTEGER)
 _JSON: Final = int(PayloadType.JSON)
-_FENCED: Final = int(PayloadType.FENCED)
 
 # Packer itself, for packb is a Python function around it; and no look-up of either in its module for each value.
 _Packer: Final = msgpack.Packer
@@ -112,7 +111,7 @@ def decode_record(record: bytes) -> Value:
             return _unpackb(payload, strict_map_key=False, ext_hook=unpack_extension)
         if flags == _JSON:
             return json.loads(payload)
-        if flags == _FENCED and (bare := unfenced(record))[FLAGS] != _FENCED:
+        if flags in MARKED and (bare := unfenced(record))[FLAGS] not in MARKED:
             return decode_record(bare)
     except UndecodableValue as error:  # from within an extension, where the record is not known
         error.detail = record

@@ -18,14 +18,16 @@ from typing import Final
 
 __all__ = [
     "EXPIRY",
-    "FENCE_BYTES",
     "FLAGS",
     "HEADER_BYTES",
+    "MARKED",
+    "MARK_BYTES",
     "NEVER",
     "TOMBSTONE",
     "TOMBSTONE_MS",
     "VERSION",
     "PayloadType",
+    "brought_over",
     "describe",
     "expiry_of",
     "fence_of",
@@ -35,8 +37,10 @@ __all__ = [
     "make_record",
     "payload_of",
     "restamp",
+    "restored",
     "tombstone",
     "unfenced",
+    "unrestored",
     "version_of",
     "with_expiry",
 ]
@@ -69,14 +73,20 @@ class PayloadType(IntEnum):
     INTEGER = 3
     """A decimal number in ASCII; the only payload that a node reads (incr)."""
     JSON = 4
+    RESTORED = 14
+    """Brought back by a restore over a flush: 8 bytes version up to which that hides, 1 byte flags, the payload."""
     FENCED = 15
     """Written by the holder of a lock: 8 bytes fence, 1 byte with the flags of the value, the value's payload."""
 
 
 _FENCED: Final = int(PayloadType.FENCED)
+_RESTORED: Final = int(PayloadType.RESTORED)
 
-FENCE_BYTES: Final = 9
-"""What a fence adds to a payload: itself and the flags of the value."""
+MARKED: Final = (_RESTORED, _FENCED)
+"""The types that put something before the value; a value may have both, RESTORED outside."""
+
+MARK_BYTES: Final = 9
+"""What such a type adds to a payload: its number and the flags of the value."""
 
 _PAYLOAD_NAMES: Final = {int(kind): kind.name.lower() for kind in PayloadType}
 
@@ -123,12 +133,37 @@ def fenced(fence: int, flags: int, payload: bytes) -> tuple[int, bytes]:
 
 def fence_of(record: bytes) -> int:
     """Return the fence that a record was written under, 0 if under none."""
-    return int.from_bytes(record[HEADER_BYTES : HEADER_BYTES + 8], "big") if record[FLAGS] == _FENCED else 0
+    written = unrestored(record)
+    return _mark(written) if written[FLAGS] == _FENCED else 0
 
 
 def unfenced(record: bytes) -> bytes:
-    """Return the record of the value alone: what it would be had it been written without a fence."""
-    if record[FLAGS] != _FENCED or len(record) < HEADER_BYTES + FENCE_BYTES:
+    """Return the record of the value alone: what it would be had it been written without a fence, and never restored."""
+    return _without(_FENCED, unrestored(record))
+
+
+def restored(record: bytes, hidden_to: int) -> bytes:
+    """Return a record that is seen although what is not newer than ``hidden_to`` is hidden. It keeps its version."""
+    plain = unrestored(record)
+    return plain[:FLAGS] + bytes((_RESTORED,)) + hidden_to.to_bytes(8, "big") + plain[FLAGS:]
+
+
+def unrestored(record: bytes) -> bytes:
+    """Return the record as it was before it was restored."""
+    return _without(_RESTORED, record)
+
+
+def brought_over(record: bytes) -> int:
+    """Return up to which version a flush leaves this record to be seen, however old it is; -1 if it was never restored."""
+    return _mark(record) if record[FLAGS] == _RESTORED else -1
+
+
+def _mark(record: bytes) -> int:
+    return int.from_bytes(record[HEADER_BYTES : HEADER_BYTES + 8], "big")
+
+
+def _without(mark: int, record: bytes) -> bytes:
+    if record[FLAGS] != mark or len(record) < HEADER_BYTES + MARK_BYTES:
         return record
     return record[:FLAGS] + record[HEADER_BYTES + 8 :]
 

@@ -35,6 +35,7 @@ from kvcache_client.protocol.record import (
     make_record,
     payload_of,
     tombstone,
+    unfenced,
     version_of,
 )
 
@@ -148,6 +149,7 @@ def _slices(items: Sequence[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
 
 
 def _hit(record: bytes, now_ms: int) -> Any:
+    record = unfenced(record)
     try:
         kind = payload_type_of(record)
     except KvCacheError as error:

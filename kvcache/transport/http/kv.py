@@ -30,7 +30,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Plan
 from kvcache_client.protocol.codec import encode_key
 from kvcache_client.protocol.errors import InvalidKey, InvalidOption, InvalidTtl, KeyNotFound, ValueTooLarge
-from kvcache_client.protocol.record import NEVER, expiry_of, payload_of, version_of
+from kvcache_client.protocol.record import NEVER, expiry_of, payload_of, unfenced, version_of
 from kvcache_client.protocol.verbs import ABSENT, PRESENT
 from kvcache_client.protocol.version import MAX_VERSION
 
@@ -91,6 +91,7 @@ class KeyRoutes:
             if request.if_match is not None:
                 raise _failed_precondition(0)
             raise KeyNotFound(f"{key!r:.80} is not there")
+        record = unfenced(record)
         version = version_of(record)
         headers = {"ETag": _etag(version), "Cache-Control": "no-cache"}
         if request.if_match is not None and not _matches(request.if_match, version, weakly=False):

@@ -30,7 +30,7 @@ MEDIA_TYPES: Final[Mapping[PayloadType, str]] = {
 }
 """Payload type -> Content-Type of a GET."""
 
-TYPE_NAMES: Final[Mapping[str, PayloadType]] = {kind.name.lower(): kind for kind in PayloadType}
+TYPE_NAMES: Final[Mapping[str, PayloadType]] = {kind.name.lower(): kind for kind in MEDIA_TYPES}
 """Name -> payload type, as batches call them: msgpack, bytes, text, integer, json."""
 
 _MSGPACK_NAMES: Final = frozenset({"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"})

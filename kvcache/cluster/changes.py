@@ -240,9 +240,8 @@ def purge(topology: Topology, prefix: str, version: int, keep_after: int, fence:
         if not covered and old[1] > keep_after:
             kept.append(old)
     if len(kept) > MAX_GENERATIONS:
-        raise InvalidOption(
-            f"{MAX_GENERATIONS} purges of the last half hour are still in force; flush, purge a shorter prefix, or wait"
-        )
+        way_out = "flush, purge a shorter prefix, or wait"
+        raise InvalidOption(f"{MAX_GENERATIONS} purges of the last half hour are still in force; {way_out}")
     return _next(topology, fence, generations=tuple(sorted(kept)))
 
 

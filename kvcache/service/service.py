@@ -26,6 +26,7 @@ from kvcache.service.fences import Fences
 from kvcache.service.generations import NO_GENERATIONS, Generations, sweep
 from kvcache.service.hints import Hints
 from kvcache.service.later import Later
+from kvcache.service.marks import check_mark
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
@@ -33,23 +34,18 @@ from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.placement.partitions import PARTITION_SHIFT, PARTITIONS, partition_of
 from kvcache_client.protocol.errors import (
     ClockSkew,
-    InvalidRecord,
     KvCacheError,
     MalformedFrame,
     NotOwner,
     NotReady,
     ReplyFull,
     StaleEpoch,
-    StaleFence,
 )
 from kvcache_client.protocol.limits import KEY_BYTES, REPLY_BYTES
 from kvcache_client.protocol.record import (
     FLAGS,
     HEADER_BYTES,
-    MARK_BYTES,
     MARKED,
-    brought_over,
-    fence_of,
     is_tombstone,
     version_of,
 )
@@ -333,7 +329,8 @@ class Service:
         if self.generations.pairs and self.generations.hides(key, record):
             return _SUPERSEDED, self.generations.hidden_to(key)
         if record[FLAGS] in MARKED:
-            self._check_mark(partition, key, record)
+            standing = self.standing(partition, key)  # looking also removes what a flush hides, which may be newer
+            check_mark(record, standing, self._horizon, self.fences)
         outcome = self.store.put(partition, key, record)
         if outcome is _OLDER:
             newer = self.standing(partition, key)
@@ -341,23 +338,6 @@ class Service:
         if outcome is not _REPLACED and is_tombstone(record):
             return (_MISS,)
         return (_OK,)
-
-    def _check_mark(self, partition: int, key: bytes, record: bytes) -> None:
-        """Refuse a value written under a lower fence than the one that stands: its writer has lost the lock.
-
-        And one that claims to be restored over a flush which is still to come: that could not be hidden again.
-        """
-        if len(record) < HEADER_BYTES + MARK_BYTES:
-            raise InvalidRecord("a fenced or restored record has a number and the flags of its value")
-        standing = self.standing(partition, key)  # looking also removes what a flush hides: it may be newer
-        if brought_over(record) >= 0:
-            if record[HEADER_BYTES : HEADER_BYTES + 8] >= self._horizon:
-                raise InvalidRecord("the record claims to be restored over a flush of the future")
-            return
-        if standing is not None and fence_of(standing) > fence_of(record):
-            self.fences.refused += 1
-            stands = fence_of(standing)
-            raise StaleFence(f"fence {fence_of(record)}: a holder with fence {stands} wrote already", detail=stands)
 
     # Who may ask for what
 

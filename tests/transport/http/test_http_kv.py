@@ -6,7 +6,16 @@ import msgpack
 import pytest
 
 from kvcache_client.protocol.errors import InDoubt, Unavailable
-from kvcache_client.protocol.record import NEVER, PayloadType, flags_of, make_record, payload_of, version_of
+from kvcache_client.protocol.record import (
+    NEVER,
+    PayloadType,
+    fenced,
+    flags_of,
+    make_record,
+    payload_of,
+    restored,
+    version_of,
+)
 
 KEY = "/v1/kv/user:1"
 
@@ -30,6 +39,15 @@ async def test_head_is_get_without_the_body(world):
     assert head.headers["Content-Length"] == "3"
     assert head.headers["ETag"] == got.headers["ETag"]
     assert (await world.ask("HEAD", "/v1/kv/nobody")).status == 404
+
+
+async def test_a_value_under_a_fence_and_one_that_was_restored_are_got_like_any_other(world):
+    world.node.client.records[b"user:1"] = make_record(7, NEVER, *fenced(3, PayloadType.TEXT, b"Ada"))
+    world.node.client.records[b"user:2"] = restored(world.node.client.records[b"user:1"], 9)
+    for target in (KEY, "/v1/kv/user:2"):
+        got = await world.ask("GET", target)
+        assert (got.status, got.body, got.headers["ETag"]) == (200, b"Ada", '"7"')
+        assert got.headers["Content-Type"].startswith("text/plain")
 
 
 async def test_a_miss_is_a_404_that_says_so(world):

@@ -10,10 +10,10 @@ fixed bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-__all__ = ["PERCENTILES", "RELATIVE_ERROR", "LatencyHistogram"]
+__all__ = ["PERCENTILES", "RELATIVE_ERROR", "LatencyHistogram", "bucket_of"]
 
 RELATIVE_ERROR: Final = 0.01
 """How far a percentile may be from the sample that it stands for, as a share of it."""
@@ -29,6 +29,16 @@ _BUCKETS: Final = math.ceil(math.log(_CEILING / _FLOOR) / _LOG_GROWTH) + 1
 _CENTRE: Final = 2 / (1 + _GROWTH)
 
 
+def bucket_of(
+    seconds: float, log: Callable[[float], float] = math.log, ceil: Callable[[float], int] = math.ceil
+) -> int:
+    """Return the number of the bucket that a sample belongs to. Zero and below count as the smallest there is."""
+    if seconds <= _FLOOR:
+        return 0
+    index = ceil(log(seconds / _FLOOR) / _LOG_GROWTH)
+    return index if index < _BUCKETS else _BUCKETS - 1
+
+
 class LatencyHistogram:
     """Samples in seconds; ``count``, ``total``, ``maximum`` are exact, percentiles to ``RELATIVE_ERROR``."""
 
@@ -42,12 +52,19 @@ class LatencyHistogram:
 
     def record(self, seconds: float) -> None:
         """Count one sample. Zero and below count as the smallest there is: clocks have a grain."""
-        index = math.ceil(math.log(seconds / _FLOOR) / _LOG_GROWTH) if seconds > _FLOOR else 0
-        self._buckets[index if index < _BUCKETS else _BUCKETS - 1] += 1
+        self._buckets[bucket_of(seconds)] += 1
         self.count += 1
         self.total += seconds
         if seconds > self.maximum:
             self.maximum = seconds
+
+    def add_buckets(self, buckets: Mapping[int, int], total: float, maximum: float) -> None:
+        """Count samples that were counted by their ``bucket_of``; ``total`` and ``maximum`` are theirs, in seconds."""
+        for bucket, count in buckets.items():
+            self._buckets[bucket] += count
+            self.count += count
+        self.total += total
+        self.maximum = max(self.maximum, maximum)
 
     def percentile(self, fraction: float) -> float:
         """Return the sample at ``fraction`` (0 to 1) of all in order, in seconds; 0.0 without samples."""

@@ -1,0 +1,155 @@
+"""SLOs: what a run must hold, and whether it did.
+
+Here lives the syntax, the figures that a term may name, and the judgement. Never here: exit codes.
+
+``get.p99<20ms,failed<0.1%,lost=0``: terms with commas between, each FIGURE, one of ``< <= = >= >``, NUMBER and unit.
+A figure may have a verb before it (``get.p99``); without one it is of all verbs.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from loadtests.run.recording import FAILED, IN_DOUBT, Recording
+from loadtests.users.ledger import Verdict
+
+__all__ = ["FIGURES", "Judgement", "Slo", "Term", "judge", "parse_slo"]
+
+_TERM: Final = re.compile(r"(?:([a-z_]+)\.)?([a-z0-9_.]+?)\s*(<=|>=|<|>|=)\s*([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|%|/s)?")
+_COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+_SECONDS: Final[Mapping[str, float]] = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure that a term may name: its unit, whether it may be of one verb, and how it is read off a run."""
+
+    unit: str
+    """``time``, ``count``, ``rate``, or ``share``: a count of outcomes, or with % their share of all answers."""
+    by_verb: bool
+    read: Callable[[Recording, str | None, float], float]
+    """(recording, verb, seconds of the run) -> seconds, a number, or operations per second."""
+
+
+def _percentile(fraction: float) -> _Figure:
+    return _Figure("time", True, lambda run, verb, seconds: run.latency(verb).percentile(fraction))
+
+
+def _outcomes(*names: str) -> _Figure:
+    return _Figure("share", True, lambda run, verb, seconds: float(run.count(*names, verb=verb)))
+
+
+def _fact(name: str) -> _Figure:
+    return _Figure("count", False, lambda run, verb, seconds: float(run.facts[name]))
+
+
+def _hit_ratio(run: Recording, verb: str | None, seconds: float) -> float:
+    hits = run.count(Verdict.HIT, Verdict.STALE_HIT, verb=verb or "get")
+    asked = hits + run.count(Verdict.MISS, verb=verb or "get")
+    return hits / asked if asked else 0.0
+
+
+FIGURES: Final[Mapping[str, _Figure]] = {
+    "p50": _percentile(0.5),
+    "p90": _percentile(0.9),
+    "p99": _percentile(0.99),
+    "p99.9": _percentile(0.999),
+    "max": _Figure("time", True, lambda run, verb, seconds: run.latency(verb).maximum),
+    "failed": _outcomes(FAILED),
+    "in_doubt": _outcomes(IN_DOUBT),
+    "misses": _outcomes(Verdict.MISS),
+    "old": _outcomes(Verdict.OLD),
+    "wrong": _outcomes(Verdict.WRONG),
+    "hit_ratio": _Figure("ratio", True, _hit_ratio),
+    "rate": _Figure("rate", True, lambda run, verb, seconds: run.count(verb=verb) / seconds if seconds else 0.0),
+    "lost": _fact("lost"),
+}
+"""Name -> figure. ``lost`` are acknowledged writes that can't be read any more, with nothing to explain it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term, as it was written, with its limit in the figure's own unit."""
+
+    text: str
+    verb: str | None
+    figure: str
+    compare: str
+    limit: float
+    share: bool
+    """Whether the limit is a share of all answers instead of a count."""
+
+
+Slo = tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of a term. ``value`` is in the unit of its limit."""
+
+    term: Term
+    value: float
+    held: bool
+
+    def __str__(self) -> str:
+        return f"{self.term.text}: {'held' if self.held else 'FAILED'}, {self.shown}"
+
+    @property
+    def shown(self) -> str:
+        """The value for a person."""
+        unit = FIGURES[self.term.figure].unit
+        if unit == "time":
+            return f"{self.value * 1e3:.3g} ms"
+        if self.term.share or unit == "ratio":
+            return f"{self.value:.4%}"
+        return f"{self.value:,.0f}/s" if unit == "rate" else f"{self.value:,.0f}"
+
+
+def parse_slo(text: str) -> Slo:
+    """Return the terms of ``text``; none for nothing. Raises ``ValueError`` that names the term and what is wrong."""
+    return tuple(_term(piece.strip()) for piece in text.split(",") if piece.strip())
+
+
+def judge(slo: Slo, run: Recording, seconds: float) -> list[Judgement]:
+    """Judge every term by a run that took ``seconds``. A time that nothing was measured for is not held."""
+    return [_judge(term, run, seconds) for term in slo]
+
+
+def _judge(term: Term, run: Recording, seconds: float) -> Judgement:
+    figure = FIGURES[term.figure]
+    answers = run.count(verb=term.verb)
+    value = figure.read(run, term.verb, seconds)
+    if term.share:
+        value = value / answers if answers else 0.0
+    held = bool(answers) and _COMPARE[term.compare](value, term.limit)
+    return Judgement(term, value, held)
+
+
+def _term(text: str) -> Term:
+    match = _TERM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not FIGURE<NUMBER, as get.p99<20ms, failed<0.1% or lost=0")
+    verb, name, compare, number, unit = match.groups()
+    figure = FIGURES.get(name)
+    if figure is None:
+        raise ValueError(f"{text!r}: there is no figure {name!r}; there is: {', '.join(FIGURES)}")
+    if verb and not figure.by_verb:
+        raise ValueError(f"{text!r}: {name} is of the whole run, not of one verb")
+    allowed = {"time": tuple(_SECONDS), "share": (None, "%"), "count": (None,), "rate": (None, "/s")}
+    if unit not in allowed.get(figure.unit, (None, "%")):
+        raise ValueError(f"{text!r}: {name} can't be in {unit or 'a number without a unit'}")
+    limit = float(number) * (_SECONDS.get(unit, 1.0) if unit != "%" else 0.01)
+    impossible = (limit == 0 and compare == "<") or (unit == "%" and (limit > 1 or (limit == 1 and compare == ">")))
+    if impossible:
+        raise ValueError(f"{text!r} can never be held")
+    return Term(text, verb, name, compare, limit, figure.unit == "share" and unit == "%")

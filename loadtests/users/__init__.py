@@ -1,0 +1,14 @@
+"""Locust users that put load on a cache and judge every answer.
+
+Here lives what users ask for, and whether what they get is right. Never here: a cache's client (``adapters``), faults, reports.
+
+    mixes     the user classes: which verbs, how often
+    user      one operation: due, asked, judged, recorded
+    workload  what all users of one process share
+    keys  mixture  values   what is asked for: Zipf keys, sizes, times to live
+    ledger    what was written, and so what an answer may be
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []

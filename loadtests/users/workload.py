@@ -1,0 +1,193 @@
+"""The workload: what all users of one Locust process share.
+
+Here lives making it from the options, and the notes on each answer. Never here: which verb is next (``mixes``), or how an
+answer is judged (``ledger``). Locust has patched ``time.sleep``: it lets other users go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from loadtests.adapters import CacheAdapter
+from loadtests.run.arrivals import OpenArrivals
+from loadtests.run.options import LoadOptions
+from loadtests.run.recording import FAILED, IN_DOUBT, Recording
+from loadtests.run.shapes import SHAPES
+from loadtests.users.counters import Counters
+from loadtests.users.keys import ZipfKeys
+from loadtests.users.ledger import Known, Ledger, Reason, State, Verdict
+from loadtests.users.values import make_value
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+
+__all__ = ["OperationFailed", "OperationInDoubt", "Workload", "WrongAnswer", "workload_of"]
+
+_clock: Final = time.perf_counter
+
+
+class OperationFailed(Exception):
+    """What Locust's table of failures shows for an operation that was surely not done."""
+
+
+class OperationInDoubt(Exception):
+    """What it shows for a write of which nobody knows whether it was applied."""
+
+
+class WrongAnswer(Exception):
+    """What it shows for an answer that no cache may give."""
+
+
+_TROUBLE: Final = {FAILED: OperationFailed, IN_DOUBT: OperationInDoubt}
+
+
+class Workload:
+    """Keys, values, arrivals, ledger and recording of one process. ``worker`` numbers the processes of a run from 0."""
+
+    def __init__(
+        self,
+        options: LoadOptions,
+        cache: CacheAdapter,
+        environment: Environment,
+        *,
+        worker: int = 0,
+        workers: int = 1,
+        run: str = "run",
+    ) -> None:
+        self.options = options
+        self.cache = cache
+        self.worker = worker
+        self.dice = Random(f"{options.seed}/{worker}")
+        self.keys = ZipfKeys(f"load:{worker}:", options.keys, options.zipf, self.dice)
+        self.ledger = Ledger(run)
+        self.counters = Counters()
+        self.recording = Recording()
+        self.suspects: list[tuple[int, str]] = []
+        """(second, key) of misses that only the nodes' counters can explain."""
+        self.stopping = False
+        self.running = 0
+        """Operations that are under way."""
+        self._draw_size = options.value_sizes.sampler(self.dice)
+        self._draw_ttl = options.ttls.sampler(self.dice)
+        self._fire: Callable[..., None] = environment.events.request.fire
+        self._second = time.time() - _clock()
+        share = SHAPES[options.shape]
+        rate = options.rate / workers
+        length = options.run_time or 1.0
+        self._arrivals = (
+            OpenArrivals(lambda gone: rate * share(min(gone / length, 1.0)), _clock(), self.dice) if rate else None
+        )
+
+    def due(self) -> float:
+        """Wait until the next operation is due and return when that was: with open arrivals perhaps long ago."""
+        if self._arrivals is None:
+            if self.options.think:
+                time.sleep(self.dice.expovariate(1 / self.options.think))
+            return _clock()
+        due = self._arrivals.next()
+        early = due - _clock()
+        if early > 0:
+            time.sleep(early)
+        return due
+
+    def draw_ttl(self) -> float | None:
+        """Return the seconds that the next value lives."""
+        return self._draw_ttl()
+
+    def value(self, key: str, sequence: int, size: int | None = None) -> bytes:
+        """Return a new value of ``size`` bytes, or of one that is drawn."""
+        return make_value(key, self.ledger.run, sequence, int(self._draw_size() or 0) if size is None else size)
+
+    def start_counters(self) -> None:
+        """Delete the counters, so that what they hold can be told from here on. One that can't be is not used."""
+        for number in range(self.options.hot_keys):
+            key = f"count:{self.worker}:{number}"
+            if self.counters.tally(key) is None:
+                with contextlib.suppress(*self.cache.errors):
+                    self.cache.delete(key)
+                    self.counters.start(key)
+
+    def free_key(self) -> tuple[str, Known]:
+        """Return a key that nobody is writing: one that is, is passed over, so that the writes of a key are in one line."""
+        while True:
+            key = self.keys.draw()
+            known = self.ledger.known(key)
+            if not known.busy:
+                return key, known
+            if all(self.ledger.known(self.keys.name(number)).busy for number in range(min(self.keys.count, 64))):
+                time.sleep(0)
+
+    def answered(self, verb: str, due: float, outcome: str, size: int = 0) -> None:
+        """Record an answer, and tell Locust."""
+        now = _clock()
+        node = self.cache.answered_by()
+        self.recording.note(int(now + self._second), verb, node, outcome, now - due)
+        exception = None
+        if outcome in (Verdict.OLD, Verdict.WRONG):
+            exception = WrongAnswer(outcome)
+            self.recording.facts[str(outcome)] += 1
+        self._fire(
+            request_type=verb,
+            name=f"{outcome} {node}",
+            response_time=(now - due) * 1e3,
+            response_length=size,
+            exception=exception,
+            context={},
+        )
+
+    def failed(self, verb: str, due: float, error: Exception, *, write: bool) -> str:
+        """Record an operation that ended with an error, and tell Locust; returns its outcome."""
+        now = _clock()
+        outcome = IN_DOUBT if write and self.cache.in_doubt(error) else FAILED
+        node = getattr(error, "node", None) or self.cache.answered_by()
+        self.recording.note(int(now + self._second), verb, node, outcome, now - due)
+        self.recording.errors[f"{verb} {outcome}: {type(error).__name__}: {error}"[:200]] += 1
+        self._fire(
+            request_type=verb,
+            name=f"{outcome} {node}",
+            response_time=(now - due) * 1e3,
+            response_length=0,
+            exception=_TROUBLE[outcome](type(error).__name__),
+            context={},
+        )
+        return outcome
+
+    def missed(self, key: str, known: Known, before: State) -> None:
+        """Note why a read missed, or that it is to be found out."""
+        now = _clock()
+        reason = known.reason(before, now)
+        second = int(now + self._second)
+        if reason is Reason.UNEXPLAINED:
+            self.suspects.append((second, key))
+        else:
+            self.recording.reasons[second, str(reason)] += 1
+
+    def settle_suspects(self, evicted: bool | None) -> None:
+        """Say of what could not be explained: evicted, or (False) lost. None: this cache does not tell."""
+        reason = Reason.UNEXPLAINED if evicted is None else Reason.EVICTED if evicted else Reason.LOST
+        suspects, self.suspects = self.suspects, []
+        for second, _ in suspects:
+            self.recording.reasons[second, str(reason)] += 1
+        if suspects and reason is not Reason.EVICTED:
+            self.recording.facts["lost"] += len(suspects)
+
+    def __repr__(self) -> str:
+        return f"<Workload {self.worker} {self.cache!r} {self.ledger!r}>"
+
+
+_workloads: WeakKeyDictionary[Any, Workload] = WeakKeyDictionary()
+
+
+def workload_of(environment: Any, make: Callable[[], Workload] | None = None) -> Workload:
+    """Return what the users of this Locust environment share; ``make`` replaces it. Raises ``RuntimeError`` before that."""
+    if make is not None:
+        _workloads[environment] = make()
+    found = _workloads.get(environment)
+    if found is None:
+        raise RuntimeError("there is no workload yet: the run has not begun")
+    return found

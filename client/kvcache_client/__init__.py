@@ -8,7 +8,7 @@ from kvcache_client.aio import AsyncClient
 from kvcache_client.blocking import Client
 from kvcache_client.bodies.aio_lock import AsyncLock
 from kvcache_client.bodies.blocking_lock import Lock
-from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.results import BatchResult, CopyReport, Entry, Explanation
 from kvcache_client.protocol import errors as _errors
 from kvcache_client.protocol.errors import *  # noqa: F403  # the whole tree is public

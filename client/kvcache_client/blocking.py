@@ -14,7 +14,10 @@ from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
 from kvcache_client.core import inspecting, plans
-from kvcache_client.core.brain import Brain, ClientConfig
+from kvcache_client.core.balancing import Balancing
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.config import ClientConfig, configured
+from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
@@ -46,14 +49,23 @@ class Client:
         self,
         seeds: str | Sequence[str] = "127.0.0.1:7700",
         *,
-        timeout: float = 0.25,
-        connect_timeout: float = 0.5,
-        acks: int = 2,
-        cluster: str = "",
+        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        acks: Acks | None = None,
+        cluster: str | None = None,
+        fail_open: bool | None = None,
         config: ClientConfig | None = None,
     ) -> None:
         addresses, name = parse_seeds(seeds)
-        config = config or ClientConfig(timeout, connect_timeout, acks, cluster or name)
+        config = configured(
+            config,
+            name,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            acks=acks,
+            cluster=cluster,
+            fail_open=fail_open,
+        )
         self._session = BlockingSession(addresses, config, real_surroundings())
         self._space = self.brain.spaces.whole
 
@@ -73,64 +85,72 @@ class Client:
         scoped._space = self.brain.spaces.within(self._space, prefix)
         return scoped
 
-    def get(self, key: Key, default: Any = None) -> Value:
+    def get(
+        self, key: Key, default: Any = None, *, consistency: str | None = None, balancing: str | Balancing | None = None
+    ) -> Value:
         """Return the value, or ``default`` on a miss. ``get_entry`` tells a stored None from a miss."""
-        return self._session.run(plans.get(self._session.brain, self._space, key, default))
+        return self._session.run(plans.get(self._session.brain, self._space, key, default, consistency, balancing))
 
-    def get_entry(self, key: Key) -> Entry | None:
+    def get_entry(
+        self, key: Key, *, consistency: str | None = None, balancing: str | Balancing | None = None
+    ) -> Entry | None:
         """Return value, version and seconds left, or None on a miss."""
-        return self.run(plans.get_entry(self.brain, self._space, key))
+        return self.run(plans.get_entry(self.brain, self._space, key, consistency, balancing))
 
-    def set(self, key: Key, value: Value, ttl: Ttl = None, *, fence: int | None = None) -> int:
+    def set(
+        self, key: Key, value: Value, ttl: Ttl = None, *, fence: int | None = None, acks: Acks | None = None
+    ) -> int:
         """Write a value, held by two live processes on return (``acks``). Returns its version."""
-        return self._session.run(plans.set_value(self._session.brain, self._space, key, value, ttl, fence))
+        return self._session.run(plans.set_value(self._session.brain, self._space, key, value, ttl, fence, acks))
 
-    def add(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
+    def add(self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None) -> bool:
         """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write."""
-        return self.run(plans.add(self.brain, self._space, key, value, ttl))
+        return self.run(plans.add(self.brain, self._space, key, value, ttl, acks))
 
-    def replace(self, key: Key, value: Value, ttl: Ttl = None) -> bool:
+    def replace(self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None) -> bool:
         """Write only if the key is there."""
-        return self.run(plans.replace(self.brain, self._space, key, value, ttl))
+        return self.run(plans.replace(self.brain, self._space, key, value, ttl, acks))
 
-    def cas(self, key: Key, value: Value, version: int, ttl: Ttl = None) -> bool:
+    def cas(self, key: Key, value: Value, version: int, ttl: Ttl = None, *, acks: Acks | None = None) -> bool:
         """Write only if the key still has ``version``; False when another writer was first."""
-        return self.run(plans.cas(self.brain, self._space, key, value, version, ttl))
+        return self.run(plans.cas(self.brain, self._space, key, value, version, ttl, acks))
 
-    def delete(self, key: Key) -> bool:
+    def delete(self, key: Key, *, acks: Acks | None = None) -> bool:
         """Delete the key; returns whether there was something to delete."""
-        return self.run(plans.delete(self.brain, self._space, key))
+        return self.run(plans.delete(self.brain, self._space, key, acks))
 
     def exists(self, key: Key) -> bool:
         """Say whether the key has a value."""
         return self.run(plans.exists(self.brain, self._space, key))
 
-    def touch(self, key: Key, ttl: Ttl = None) -> bool:
+    def touch(self, key: Key, ttl: Ttl = None, *, acks: Acks | None = None) -> bool:
         """Give the key another time to live; returns whether it is there."""
-        return self.run(plans.touch_key(self.brain, self._space, key, ttl))
+        return self.run(plans.touch_key(self.brain, self._space, key, ttl, acks))
 
-    def incr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None) -> int:
+    def incr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None, *, acks: Acks | None = None) -> int:
         """Add ``by`` and return the new number. A missing key starts at ``initial``, and only then gets ``ttl``.
 
         At most once: if the node's answer is lost, ``InDoubt`` is raised and nothing is sent again.
         """
-        return self.run(plans.incr(self.brain, self._space, key, by, initial, ttl))
+        return self.run(plans.incr(self.brain, self._space, key, by, initial, ttl, acks))
 
-    def decr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None) -> int:
+    def decr(self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None, *, acks: Acks | None = None) -> int:
         """Subtract ``by`` and return the new number; otherwise as ``incr``."""
-        return self.run(plans.decr(self.brain, self._space, key, by, initial, ttl))
+        return self.run(plans.decr(self.brain, self._space, key, by, initial, ttl, acks))
 
-    def get_many(self, keys: Iterable[Key]) -> BatchResult[Value]:
+    def get_many(
+        self, keys: Iterable[Key], *, consistency: str | None = None, balancing: str | Balancing | None = None
+    ) -> BatchResult[Value]:
         """Return the values of many keys in one round trip to each node."""
-        return self.run(plans.get_many(self.brain, self._space, keys))
+        return self.run(plans.get_many(self.brain, self._space, keys, consistency, balancing))
 
-    def set_many(self, values: Mapping[Key, Value], ttl: Ttl = None) -> BatchResult[int]:
+    def set_many(self, values: Mapping[Key, Value], ttl: Ttl = None, *, acks: Acks | None = None) -> BatchResult[int]:
         """Write many values; the result maps each key to its version."""
-        return self.run(plans.set_many(self.brain, self._space, values, ttl))
+        return self.run(plans.set_many(self.brain, self._space, values, ttl, acks))
 
-    def delete_many(self, keys: Iterable[Key]) -> BatchResult[bool]:
+    def delete_many(self, keys: Iterable[Key], *, acks: Acks | None = None) -> BatchResult[bool]:
         """Delete many keys."""
-        return self.run(plans.delete_many(self.brain, self._space, keys))
+        return self.run(plans.delete_many(self.brain, self._space, keys, acks))
 
     def lock(self, name: str, *, lease: float = 10.0, timeout: float = 10.0) -> Lock:
         """Return the lock ``name`` of the cluster, to be held by ``with``; a namespace prefixes its name.

@@ -179,7 +179,8 @@ async def open_client(make: type[Any]) -> AsyncIterator[Callable[..., Face]]:
     faces: list[Face] = []
 
     def create(*arguments: Any, **options: Any) -> Face:
-        faces.append(Face(make(*arguments, **{"timeout": 5.0, "connect_timeout": 5.0} | options)))
+        patience = {} if "config" in options else {"timeout": 5.0, "connect_timeout": 5.0}
+        faces.append(Face(make(*arguments, **patience | options)))
         return faces[-1]
 
     yield create

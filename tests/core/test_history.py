@@ -126,14 +126,16 @@ class Worker:
         self._follow(self._client.later.set_many({it.key: it.value for it in operations}), operations, note)
 
 
-def play(network: MemoryNetwork, dice: random.Random, *, believed: Topology | None = None) -> list[Operation]:
+def play(
+    network: MemoryNetwork, dice: random.Random, *, believed: Topology | None = None, **options: Any
+) -> list[Operation]:
     """Let three clients, whose clocks differ, work until they are done; returns all that they did.
 
-    ``believed`` is a topology that they take for the true one.
+    ``believed`` is a topology that they take for the true one; ``options`` as ``ClientConfig``.
     """
     workers = []
     for _ in range(3):
-        client = network.client(topology=believed)
+        client = network.client(topology=believed, **options)
         client.get_many([f"{number}" for number in range(50)])
         client.session.skew_ms = dice.randrange(-200, 200)  # after the greeting, which would have healed it
         workers.append(Worker(network, client, random.Random(dice.random()), 60))
@@ -290,7 +292,7 @@ def test_the_judge_finds_deleted_values_that_come_back(make_network: Callable[..
         return honest(message)
 
     liar.answer = lie  # type: ignore[method-assign]
-    assert stale_reads(play(network, random.Random(1)))
+    assert stale_reads(play(network, random.Random(1), balancing="primary"))
 
 
 def test_the_judge_finds_the_value_of_another_key(make_network: Callable[..., MemoryNetwork]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.link import Link, error_of, hello, read_greeting
 from kvcache_client.protocol.errors import (
     FrameTooLarge,

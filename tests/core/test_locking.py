@@ -8,7 +8,8 @@ import pytest
 from memory_network import cluster_of, placed
 
 from kvcache_client.core import locking
-from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.brain import Brain, Surroundings
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Plan, Within
 from kvcache_client.protocol.errors import (
     AdminBusy,

@@ -27,7 +27,7 @@ def test_a_read_falls_over_to_the_next_owner(network: MemoryNetwork, failure: st
 
 
 def test_a_node_that_failed_is_not_asked_again_until_its_wait_is_over(network: MemoryNetwork) -> None:
-    client = network.client()
+    client = network.client(balancing="primary")
     client.set("k", 1)
     primary = network.owners("k")[0]
     primary.cut()

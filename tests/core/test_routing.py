@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from memory_network import cluster_of, placed
 
-from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.brain import Brain, Surroundings
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.health import Down
 from kvcache_client.core.routing import View
 from kvcache_client.placement.partitions import PARTITIONS

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import encode_key
 from memory_network.nodes import MemoryNode

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvcache_client import Client
 from kvcache_client.core import inspecting
-from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.brain import Brain, Surroundings
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Effect, Outcome, Pause, Plan, Refresh, Round, Within
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError

@@ -17,7 +17,8 @@ from kvcache_client.bodies.aio_connection import connect
 from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
 from kvcache_client.bodies.aio_round import RoundWaiter
 from kvcache_client.core import inspecting
-from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.brain import Brain, Surroundings
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Refresh, Round, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology

@@ -15,11 +15,13 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from kvcache_client.bodies.blocking_channel import Channel, connect
 from kvcache_client.core import inspecting
-from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.brain import Brain, Surroundings
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Effect, Outcome, Pause, Plan, Refresh, Round, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
@@ -46,7 +48,7 @@ class BlockingSession:
 
     def __init__(self, seeds: Sequence[str], config: ClientConfig, around: Surroundings) -> None:
         self.seeds = tuple(seeds)
-        self.brain = Brain(config, around)
+        self.brain = Brain(config, replace(around, mutex=threading.Lock))
         self._random = around.random
         self._pools: dict[str, list[Channel]] = {}
         self._learning = threading.RLock()  # learning runs a plan, which may hear of a newer topology

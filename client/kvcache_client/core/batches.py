@@ -7,16 +7,20 @@ Here lives the splitting of batches and the joining of their outcomes. Never her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final, TypeVar
 
+from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.consistency import Acks
+from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
-from kvcache_client.core.reading import read_carefully
+from kvcache_client.core.reading import how_to_read, read_carefully, trusted_owners
 from kvcache_client.core.results import BatchResult
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
-from kvcache_client.core.writing import Written, write_carefully
+from kvcache_client.core.writing import Written, check_reachable, write_carefully
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
 from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
@@ -45,15 +49,22 @@ def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, 
     return names
 
 
-def read_many(brain: Brain, space: Space, keys: Iterable[Key], finish: Callable[[bytes], T]) -> Plan[BatchResult[T]]:
+def read_many(
+    brain: Brain,
+    space: Space,
+    keys: Iterable[Key],
+    finish: Callable[[bytes], T],
+    consistency: str | None = None,
+    balancing: str | Balancing | None = None,
+) -> Plan[BatchResult[T]]:
     """Return the live records of ``keys``, each passed through ``finish``."""
+    level, choose = how_to_read(brain, consistency, balancing)
     names = names_of(space.name_of, keys)
     view = brain.view or brain.require_view()
     began = brain.clock()
     found: dict[Key, T] = {}
     missing: list[Key] = []
-    careful: list[Key] = list(names) if brain.down else []
-    frames = [] if brain.down else _read_frames(view, names)
+    frames, careful = _read_frames(brain, view, names, choose) if level is None else ([], list(names))
     outcomes = (
         (yield [(node, [0, Verb.GET_MANY, *(names[key] for key in part)]) for node, part in frames]) if frames else []
     )
@@ -66,13 +77,16 @@ def read_many(brain: Brain, space: Space, keys: Iterable[Key], finish: Callable[
         for key, field in zip(part, fields, strict=True):
             if field.__class__ is bytes and len(field) >= HEADER_BYTES:
                 _keep(found, failed, key, field, finish)
-            elif field is None:
+            elif field is None and not brain.down:  # else the owner that is away may have been meant to have it
                 missing.append(key)
             else:
                 careful.append(key)
     if careful:
         spent = brain.clock() - began
-        answers = yield from together(read_carefully(brain, names[key], spent=spent) for key in careful)
+        answers = yield from together(
+            read_carefully(brain, names[key], spent=spent) if level is None else read_at_level(brain, names[key], level)
+            for key in careful
+        )
         for key, answer in zip(careful, answers, strict=True):
             if answer is None:
                 missing.append(key)
@@ -105,20 +119,34 @@ def _fields(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
     return outcome[2:]
 
 
-def _read_frames(view: View, names: Mapping[Key, bytes]) -> list[tuple[str, list[Key]]]:
+def _read_frames(
+    brain: Brain, view: View, names: Mapping[Key, bytes], choose: Callable[[Owners, States], str]
+) -> tuple[list[tuple[str, list[Key]]], list[Key]]:
+    """Return (node, its keys) for every frame of the batch, and the keys that none of the owners can be asked for."""
     by_node: dict[str, list[Key]] = {}
+    careful: list[Key] = []
+    wary = brain.avoided or brain.behind
     for key, name in names.items():
-        by_node.setdefault(view.owners_of(name)[0], []).append(key)
-    return [
+        owners = trusted_owners(brain, view, view.partition(name), name) if wary else view.owners_of(name)
+        if owners and not (wary and name in brain.behind):  # those are healed on the careful way
+            by_node.setdefault(choose(owners, brain.nodes), []).append(key)
+        else:
+            careful.append(key)
+    frames = [
         (node, keys[start : start + KEYS_PER_FRAME])
         for node, keys in by_node.items()
         for start in range(0, len(keys), KEYS_PER_FRAME)
     ]
+    return frames, careful
 
 
-def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes, Written | KvCacheError]]:
+def write_many(
+    brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None = None
+) -> Plan[dict[bytes, Written | KvCacheError]]:
     """Put every record on all owners of its key; returns what became of each."""
     view = brain.view or brain.require_view()
+    for name in islice(records, 1):  # the replication factor is the same for all
+        check_reachable(brain, name, acks)
     began = brain.clock()
     writers = {name: view.writers_of(name) for name in records}  # each key is hashed once
     frames = [] if brain.down else _write_frames(view.epoch, records, writers)
@@ -136,12 +164,17 @@ def write_many(brain: Brain, records: Mapping[bytes, bytes]) -> Plan[dict[bytes,
     careful: list[bytes] = []
     for name, count in acked.items():
         if count == len(writers[name]):
-            results[name] = Written(version_of(records[name]), name in existed)
+            version = version_of(records[name])
+            results[name] = Written(version, name in existed)
+            if brain.lagging.marks:
+                brain.lagging.caught_up(name, version, writers[name])
         else:
             careful.append(name)
     if careful:
         spent = brain.clock() - began
-        answers = yield from together(write_carefully(brain, name, records[name], spent=spent) for name in careful)
+        answers = yield from together(
+            write_carefully(brain, name, records[name], acks=acks, spent=spent) for name in careful
+        )
         results.update(zip(careful, answers, strict=True))
     return results
 

@@ -7,48 +7,22 @@ verb goes (the plans), or anything that touches a socket (the bodies).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
+from kvcache_client.core.balancing import Balancing, make_balancing
+from kvcache_client.core.config import ClientConfig
+from kvcache_client.core.consistency import Acks, check_acks, needed_acks
 from kvcache_client.core.health import Down, Health
-from kvcache_client.core.retry import Backoff
+from kvcache_client.core.lagging import Lagging
+from kvcache_client.core.nodes import Nodes
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Spaces
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import InvalidOption, NotReady, TopologyError
-from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
-from kvcache_client.protocol.verbs import Role
+from kvcache_client.protocol.errors import NotReady, TopologyError
 from kvcache_client.protocol.version import WRITERS, HybridClock
 
-__all__ = ["Brain", "ClientConfig", "Counters", "Surroundings"]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """What a caller may set; times in seconds, sizes in bytes."""
-
-    timeout: float = 0.25
-    """What one call may take in all, fail-over included."""
-    connect_timeout: float = 0.5
-    """What reaching the first seed or a node may take."""
-    acks: int = 2
-    """Live processes that must hold a write before it is acknowledged, as far as the replication factor goes."""
-    cluster: str = ""
-    """The name that the cluster must have; empty takes any."""
-    value_limit: int = VALUE_BYTES
-    """Largest payload that is sent."""
-    role: Role = Role.CLIENT
-    name: str = ""
-    """How this client introduces itself to nodes."""
-    backoff: Backoff = field(default_factory=Backoff)
-
-    def __post_init__(self) -> None:
-        for option, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
-            if not 0 < seconds < 3600:  # also false for NaN
-                raise InvalidOption(f"{option}={seconds!r}: must be over 0 and below 3600 seconds")
-        if not 1 <= self.acks <= 8:
-            raise InvalidOption(f"acks={self.acks!r}: must be 1 to 8")
-        if not 0 < self.value_limit <= VALUE_BYTES_CAP:
-            raise InvalidOption(f"value_limit={self.value_limit!r}: must be 1 to {VALUE_BYTES_CAP} bytes")
+__all__ = ["Brain", "Counters", "Surroundings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +35,8 @@ class Surroundings:
     """Milliseconds since 1970; versions and expiries start from it."""
     random: Callable[[], float]
     """Draws from [0, 1)."""
+    mutex: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Makes what keeps threads apart; where there are none, nothing does."""
 
 
 @dataclass(slots=True)
@@ -88,7 +64,10 @@ def _draw_writer(random: Callable[[], float]) -> int:
 class Brain:
     """The state of one client."""
 
-    __slots__ = ("_random", "attempt", "clock", "config", "counters", "down", "health", "hlc", "spaces", "view")
+    __slots__ = (
+        *("_policies", "_random", "attempt", "avoided", "behind", "choose", "clock", "config", "counters", "down"),
+        *("health", "hlc", "lagging", "level", "nodes", "spaces", "view"),
+    )
 
     def __init__(self, config: ClientConfig, around: Surroundings) -> None:
         self.config = config
@@ -97,8 +76,17 @@ class Brain:
         self.hlc = HybridClock(around.wall_ms, _draw_writer(around.random))
         self.health = Health(around.monotonic, around.random, config.backoff)
         self.down: dict[str, Down] = self.health.down
+        self.avoided = self.health.avoided
         self.counters = Counters()
+        self.nodes = Nodes()
         self.spaces = Spaces()
+        self.lagging = Lagging(around.monotonic, around.mutex)
+        self.behind = self.lagging.marks
+        self._policies: dict[str, Balancing] = {}
+        self.choose = self.policy(config.balancing).choose
+        """Picks one of the owners of a key; the policy of calls that name none."""
+        self.level = None if config.consistency == "one" else config.consistency
+        """The consistency of reads that name none, unless one copy is enough."""
         self.view: View | None = None
         self.attempt = config.timeout
 
@@ -128,20 +116,38 @@ class Brain:
         self.attempt = self.config.timeout * (0.4 if len(view.addresses) > 1 else 1.0)
         # What was learnt of a process that has been replaced says nothing about the new one.
         lives = before.lives if before else view.lives
-        self.health.forget({node for node, life in view.lives.items() if lives.get(node) == life})
+        same = {node for node, life in view.lives.items() if lives.get(node) == life}
+        self.health.forget(same)
+        self.lagging.replaced(lives.keys() - same)
+        self.nodes.adopt(view.topology.members)
 
     def start_over(self) -> None:
         """Become another client that knows the same: after a fork, two may have come of one."""
-        self.down.clear()
+        self.health.start_over()
+        self.lagging.start_over()
         self.hlc.become(_draw_writer(self._random))
 
     def draw(self) -> float:
         """Return a number in [0, 1) by chance."""
         return self._random()
 
-    def needed_acks(self, owners: int) -> int:
-        """Return how many copies make a write of a partition with that many owners acknowledged."""
-        return min(self.config.acks, owners)
+    def policy(self, balancing: str | Balancing) -> Balancing:
+        """Return the policy of that name, the same each time, or a caller's own. Raises ``InvalidOption``."""
+        held = self._policies.get(balancing) if isinstance(balancing, str) else None
+        if held is None:
+            held = make_balancing(balancing, self._random, self.config.zone)
+            if isinstance(balancing, str):
+                self._policies[balancing] = held
+        return held
+
+    def needed_acks(self, owners: int, acks: Acks | None = None) -> int:
+        """Return how many copies make a write of a partition with that many owners acknowledged.
+
+        ``acks`` is what the call asked for. Raises ``InvalidOption`` if that can't be.
+        """
+        if acks is None:
+            return needed_acks(self.config.acks, owners)
+        return needed_acks(check_acks(acks), owners, asked_for=True)
 
     def __repr__(self) -> str:
         return f"<Brain {self.view!r} {self.health!r} {self.counters!r}>"

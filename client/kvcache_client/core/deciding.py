@@ -13,10 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
 from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
 from kvcache_client.core.routing import View
-from kvcache_client.core.writing import copy
+from kvcache_client.core.writing import check_reachable, copy
 from kvcache_client.protocol.errors import ConnectFailed, KvCacheError
 from kvcache_client.protocol.record import make_record, restamp
 from kvcache_client.protocol.verbs import Message, Request, Status, Verb
@@ -25,41 +26,49 @@ __all__ = ["increment", "swap", "touch"]
 
 
 def swap(
-    brain: Brain, name: bytes, condition: int, flags: int, payload: bytes, expiry_ms: int
+    brain: Brain, name: bytes, condition: int, flags: int, payload: bytes, expiry_ms: int, acks: Acks | None = None
 ) -> Plan[tuple[bool, int]]:
     """Write if ``condition`` holds (``verbs.ABSENT``, ``PRESENT`` or a version).
 
     Returns (applied, version): the version now there, 0 if the key is absent.
     """
+    check_reachable(brain, name, acks)
     record = make_record(0, expiry_ms, flags, payload)  # the decider stamps it
     began = brain.clock()
     decider, reply = yield from _decide(brain, name, lambda view: [0, Verb.SWAP, view.epoch, name, condition, record])
     version: int = reply[2]
     if reply[1] == Status.MISMATCH:
         return False, version
-    yield from copy(brain, name, restamp(record, version), decider, brain.clock() - began)
+    yield from copy(brain, name, restamp(record, version), decider, brain.clock() - began, acks)
     return True, version
 
 
-def increment(brain: Brain, name: bytes, delta: int, initial: int | None, expiry_ms: int) -> Plan[bytes | None]:
+def increment(
+    brain: Brain, name: bytes, delta: int, initial: int | None, expiry_ms: int, acks: Acks | None = None
+) -> Plan[bytes | None]:
     """Add ``delta`` to an integer and return its record; None if it is absent and ``initial`` is None."""
-    return (
-        yield from _decide_record(brain, name, lambda view: [0, Verb.INCR, view.epoch, name, delta, initial, expiry_ms])
-    )
+
+    def request(view: View) -> Request:
+        return [0, Verb.INCR, view.epoch, name, delta, initial, expiry_ms]
+
+    return (yield from _decide_record(brain, name, request, acks))
 
 
-def touch(brain: Brain, name: bytes, expiry_ms: int) -> Plan[bytes | None]:
+def touch(brain: Brain, name: bytes, expiry_ms: int, acks: Acks | None = None) -> Plan[bytes | None]:
     """Give the live record another expiry and return it; None if it is absent."""
-    return (yield from _decide_record(brain, name, lambda view: [0, Verb.TOUCH, view.epoch, name, expiry_ms]))
+    return (yield from _decide_record(brain, name, lambda view: [0, Verb.TOUCH, view.epoch, name, expiry_ms], acks))
 
 
-def _decide_record(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Plan[bytes | None]:
+def _decide_record(
+    brain: Brain, name: bytes, request: Callable[[View], Request], acks: Acks | None
+) -> Plan[bytes | None]:
+    check_reachable(brain, name, acks)
     began = brain.clock()
     decider, reply = yield from _decide(brain, name, request)
     if reply[1] == Status.MISS:
         return None
     record: bytes = reply[2]
-    yield from copy(brain, name, record, decider, brain.clock() - began)
+    yield from copy(brain, name, record, decider, brain.clock() - began, acks)
     return record
 
 

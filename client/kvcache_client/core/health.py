@@ -28,15 +28,18 @@ class Down:
 
 
 class Health:
-    """The nodes that are avoided. ``down`` is empty in good times, so plans pay one truth test for it."""
+    """The nodes that are avoided. Both dicts are empty in good times, so plans pay one truth test for them."""
 
-    __slots__ = ("_backoff", "_clock", "_random", "down")
+    __slots__ = ("_backoff", "_clock", "_random", "avoided", "down")
 
     def __init__(self, clock: Callable[[], float], random: Callable[[], float], backoff: Backoff) -> None:
         self._clock = clock
         self._random = random
         self._backoff = backoff
         self.down: dict[str, Down] = {}
+        """Those that can't be reached: neither reads nor writes go there."""
+        self.avoided: dict[str, object] = {}
+        """Those, and the ones that are too slow or fail too often: reads go elsewhere."""
 
     def failed(self, node: str, reason: KvCacheError) -> float:
         """Note a failure and return the seconds to wait before the next try."""
@@ -44,6 +47,7 @@ class Health:
         entry = self.down.get(node)
         if entry is None:
             entry = self.down[node] = Down(reason, now, 0, now)
+        self.avoided[node] = entry
         entry.reason = reason
         entry.failures += 1
         delay = self._backoff.delay(entry.failures, self._random)
@@ -53,6 +57,7 @@ class Health:
     def answered(self, node: str) -> None:
         """The node has answered: it is used again from now on."""
         self.down.pop(node, None)
+        self.avoided.pop(node, None)
 
     def due(self) -> list[str]:
         """Return the nodes that may be tried again now. Each is handed out once per wait, so callers don't pile up."""
@@ -67,6 +72,11 @@ class Health:
         for node, _ in self._entries():
             if node not in members:
                 self.answered(node)
+
+    def start_over(self) -> None:
+        """Know nothing of anybody: after a fork, every connection is made anew."""
+        self.down.clear()
+        self.avoided.clear()
 
     def _entries(self) -> list[tuple[str, Down]]:
         """Return what is in ``down`` at this moment: threads share a blocking client, and may report at any time."""

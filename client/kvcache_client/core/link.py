@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
-from kvcache_client.core.brain import Brain, ClientConfig
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Outcome
 from kvcache_client.protocol.errors import ConnectFailed, KvCacheError, MalformedFrame, VersionMismatch, error_from_wire
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
+from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.batches import names_of, read_many, write_many
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.consistency import Acks
 from kvcache_client.core.deciding import increment, swap, touch
 from kvcache_client.core.effects import Plan
-from kvcache_client.core.reading import fetch, read
+from kvcache_client.core.reading import fetch, read, read_as
 from kvcache_client.core.results import BatchResult, Entry
 from kvcache_client.core.space import Space
 from kvcache_client.core.writing import Written, write
@@ -94,12 +96,27 @@ def _fitting(brain: Brain, payload: bytes, key: Key) -> bytes:
     return payload
 
 
-def get(brain: Brain, space: Space, key: Key, default: D) -> Plan[Value | D]:
+def get(
+    brain: Brain,
+    space: Space,
+    key: Key,
+    default: D,
+    consistency: str | None = None,
+    balancing: str | Balancing | None = None,
+) -> Plan[Value | D]:
     """Return the value, or ``default``."""
-    return read(brain, space, key, space.decode, default)
+    if consistency is None and balancing is None:
+        return read(brain, space, key, space.decode, default)
+    return read_as(brain, space, key, space.decode, default, consistency, balancing)
 
 
-def get_entry(brain: Brain, space: Space, key: Key) -> Plan[Entry | None]:
+def get_entry(
+    brain: Brain,
+    space: Space,
+    key: Key,
+    consistency: str | None = None,
+    balancing: str | Balancing | None = None,
+) -> Plan[Entry | None]:
     """Return value, version and time left, or None."""
 
     def finish(record: bytes) -> Entry:
@@ -107,7 +124,7 @@ def get_entry(brain: Brain, space: Space, key: Key) -> Plan[Entry | None]:
         ttl = None if expiry == NEVER else max(0.0, (expiry - brain.hlc.now_ms()) / 1000)
         return Entry(space.decode(record), version_of(record), ttl)
 
-    return read(brain, space, key, finish, None)
+    return read_as(brain, space, key, finish, None, consistency, balancing)
 
 
 def exists(brain: Brain, space: Space, key: Key) -> Plan[bool]:
@@ -115,68 +132,91 @@ def exists(brain: Brain, space: Space, key: Key) -> Plan[bool]:
     return read(brain, space, key, lambda record: True, False)
 
 
-def store(brain: Brain, space: Space, key: Key, flags: int, payload: bytes, expiry_ms: int) -> Plan[int]:
+def store(
+    brain: Brain, space: Space, key: Key, flags: int, payload: bytes, expiry_ms: int, acks: Acks | None = None
+) -> Plan[int]:
     """Write a payload that is already encoded; returns its version."""
     name = space.name_of(key)
     record = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
-    written = yield from write(brain, name, record)
+    written = yield from write(brain, name, record, acks)
     return written.version
 
 
-def set_value(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, fence: int | None = None) -> Plan[int]:
+def set_value(
+    brain: Brain,
+    space: Space,
+    key: Key,
+    value: Value,
+    ttl: Ttl,
+    fence: int | None = None,
+    acks: Acks | None = None,
+) -> Plan[int]:
     """Write a value, under the ``fence`` of a lock if there is one; returns its version."""
     flags, payload = space.encode(value)
     if fence is not None:
         if type(fence) is not int or not 0 < fence < 1 << 53:
             raise InvalidOption(f"fence={fence!r:.40}: must be the fence of a lock, an integer from 1 up")
         flags, payload = fenced(fence, flags, payload)
-    return store(brain, space, key, flags, payload, expiry_in(brain, ttl))
+    return store(brain, space, key, flags, payload, expiry_in(brain, ttl), acks)
 
 
-def delete(brain: Brain, space: Space, key: Key) -> Plan[bool]:
+def delete(brain: Brain, space: Space, key: Key, acks: Acks | None = None) -> Plan[bool]:
     """Delete the key; returns whether there was something to delete."""
     name = space.name_of(key)
-    written = yield from write(brain, name, tombstone(brain.hlc.stamp(), brain.hlc.now_ms() + TOMBSTONE_MS))
+    written = yield from write(brain, name, tombstone(brain.hlc.stamp(), brain.hlc.now_ms() + TOMBSTONE_MS), acks)
     return written.existed
 
 
 def store_if(
-    brain: Brain, space: Space, key: Key, condition: int, flags: int, payload: bytes, expiry_ms: int
+    brain: Brain,
+    space: Space,
+    key: Key,
+    condition: int,
+    flags: int,
+    payload: bytes,
+    expiry_ms: int,
+    acks: Acks | None = None,
 ) -> Plan[tuple[bool, int]]:
     """Write an encoded payload if ``condition`` holds; returns (applied, version now there or 0)."""
-    return swap(brain, space.name_of(key), condition, flags, _fitting(brain, payload, key), expiry_ms)
+    return swap(brain, space.name_of(key), condition, flags, _fitting(brain, payload, key), expiry_ms, acks)
 
 
-def _set_if(brain: Brain, space: Space, key: Key, condition: int, value: Value, ttl: Ttl) -> Plan[bool]:
+def _set_if(
+    brain: Brain, space: Space, key: Key, condition: int, value: Value, ttl: Ttl, acks: Acks | None
+) -> Plan[bool]:
     flags, payload = space.encode(value)
-    applied, _ = yield from store_if(brain, space, key, condition, flags, payload, expiry_in(brain, ttl))
+    applied, _ = yield from store_if(brain, space, key, condition, flags, payload, expiry_in(brain, ttl), acks)
     return applied
 
 
-def cas(brain: Brain, space: Space, key: Key, value: Value, version: int, ttl: Ttl) -> Plan[bool]:
+def cas(
+    brain: Brain, space: Space, key: Key, value: Value, version: int, ttl: Ttl, acks: Acks | None = None
+) -> Plan[bool]:
     """Write if the key still has ``version``."""
     if isinstance(version, bool) or not isinstance(version, int) or version <= PRESENT or version >= 1 << 64:
         raise InvalidOption(f"version={version!r:.40}: must be the version of an Entry")
-    return _set_if(brain, space, key, version, value, ttl)
+    return _set_if(brain, space, key, version, value, ttl, acks)
 
 
-def add(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
+def add(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None) -> Plan[bool]:
     """Write if the key is absent."""
-    return _set_if(brain, space, key, ABSENT, value, ttl)
+    return _set_if(brain, space, key, ABSENT, value, ttl, acks)
 
 
-def replace(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl) -> Plan[bool]:
+def replace(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None) -> Plan[bool]:
     """Write if the key is there."""
-    return _set_if(brain, space, key, PRESENT, value, ttl)
+    return _set_if(brain, space, key, PRESENT, value, ttl, acks)
 
 
-def touch_key(brain: Brain, space: Space, key: Key, ttl: Ttl) -> Plan[bool]:
+def touch_key(brain: Brain, space: Space, key: Key, ttl: Ttl, acks: Acks | None = None) -> Plan[bool]:
     """Give the key another time to live; returns whether it is there."""
-    record = yield from touch(brain, space.name_of(key), expiry_in(brain, ttl))
+    record = yield from touch(brain, space.name_of(key), expiry_in(brain, ttl), acks)
     return record is not None
 
 
-def incr(brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
+def incr(
+    brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl, acks: Acks | None = None
+) -> Plan[int]:
     """Add ``by`` and return the new number."""
     name = space.name_of(key)
     for option, number in (("by", by), ("initial", initial)):
@@ -184,25 +224,35 @@ def incr(brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl
             continue
         if isinstance(number, bool) or not isinstance(number, int) or not INT64_MIN <= number <= INT64_MAX:
             raise InvalidOption(f"{option}={number!r:.40}: must be an integer of at most 64 bits")
-    record = yield from increment(brain, name, by, initial, expiry_in(brain, ttl))
+    record = yield from increment(brain, name, by, initial, expiry_in(brain, ttl), acks)
     if record is None:
         raise KeyNotFound(f"{key!r:.80} does not exist and no initial value was given")
     return int(payload_of(record))
 
 
-def decr(brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl) -> Plan[int]:
+def decr(
+    brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl, acks: Acks | None = None
+) -> Plan[int]:
     """Subtract ``by`` and return the new number."""
     if isinstance(by, bool) or not isinstance(by, int) or not -INT64_MAX <= by <= INT64_MAX:
         raise InvalidOption(f"by={by!r:.40}: must be an integer whose negative fits 64 bits")
-    return incr(brain, space, key, -by, initial, ttl)
+    return incr(brain, space, key, -by, initial, ttl, acks)
 
 
-def get_many(brain: Brain, space: Space, keys: Iterable[Key]) -> Plan[BatchResult[Value]]:
+def get_many(
+    brain: Brain,
+    space: Space,
+    keys: Iterable[Key],
+    consistency: str | None = None,
+    balancing: str | Balancing | None = None,
+) -> Plan[BatchResult[Value]]:
     """Return the values of many keys."""
-    return read_many(brain, space, keys, space.decode)
+    return read_many(brain, space, keys, space.decode, consistency, balancing)
 
 
-def set_many(brain: Brain, space: Space, values: Mapping[Key, Value], ttl: Ttl) -> Plan[BatchResult[int]]:
+def set_many(
+    brain: Brain, space: Space, values: Mapping[Key, Value], ttl: Ttl, acks: Acks | None = None
+) -> Plan[BatchResult[int]]:
     """Write many values under one time to live; the result holds their versions."""
     if not isinstance(values, Mapping):
         raise UnsupportedValue(f"set_many takes a mapping of keys to values, not {type(values).__name__}")
@@ -212,16 +262,16 @@ def set_many(brain: Brain, space: Space, values: Mapping[Key, Value], ttl: Ttl) 
     for key, name in names.items():
         flags, payload = space.encode(values[key])
         records[name] = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
-    written = yield from write_many(brain, records)
+    written = yield from write_many(brain, records, acks)
     return _batch(names, written, lambda done: done.version)
 
 
-def delete_many(brain: Brain, space: Space, keys: Iterable[Key]) -> Plan[BatchResult[bool]]:
+def delete_many(brain: Brain, space: Space, keys: Iterable[Key], acks: Acks | None = None) -> Plan[BatchResult[bool]]:
     """Delete many keys; those that were not there are ``missing``."""
     names = names_of(space.name_of, keys)
     forget_ms = brain.hlc.now_ms() + TOMBSTONE_MS
     records = {name: tombstone(brain.hlc.stamp(), forget_ms) for name in names.values()}
-    written = yield from write_many(brain, records)
+    written = yield from write_many(brain, records, acks)
     return _batch(names, written, lambda done: True if done.existed else None)
 
 

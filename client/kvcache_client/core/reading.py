@@ -1,41 +1,42 @@
-"""Reading one key: from an owner, else from the next, else from a stand-in.
+"""Reading one key: from the owner that the balancing policy picks, else from the next, else from a stand-in.
 
-Here lives how a get finds its record when nodes fail. Never here: writing, or what a record means to the caller. ::
+Here lives how a get finds its record when nodes fail. Never here: writing, comparing copies (``copies``), or what a record
+means to the caller. ::
 
-    owner 1 --fails--> owner 2 --fails--> stand-ins (PEEK) --nothing--> Unavailable
-       |miss               |miss
+    the chosen owner --fails--> the next owner --fails--> stand-ins (PEEK) --nothing--> Unavailable
+       |miss                      |miss
        `--------> is an owner unreachable? ask every other copy too, the newest wins; else it is a miss
 
 A miss is only believed while all owners can be reached: while one can't, writes that it would have taken lie on a stand-in.
+An owner that may lack one of this client's own writes is not believed at all (``lagging``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
 
+from mmh3 import mmh3_x64_128_utupledigest
+
+from kvcache_client.core.answers import (
+    REROUTE,
+    REROUTE_ANSWERED,
+    REROUTE_PAUSE,
+    as_error,
+    time_left,
+    time_spent,
+    why_unavailable,
+)
+from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
-from kvcache_client.core.link import error_of
+from kvcache_client.core.consistency import check_level
+from kvcache_client.core.copies import ask_copies, heal, missing_owners, read_at_level
+from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
+from kvcache_client.placement.partitions import PARTITION_SHIFT
 from kvcache_client.protocol.codec import Key
-from kvcache_client.protocol.errors import (
-    ConnectionLost,
-    DeadlineExceeded,
-    InDoubt,
-    KvCacheError,
-    MalformedFrame,
-    NoAnswer,
-    NotApplied,
-    NotOwner,
-    NotReady,
-    Overloaded,
-    StaleEpoch,
-    Unavailable,
-)
-from kvcache_client.protocol.record import is_tombstone
+from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
 from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = [
@@ -44,56 +45,84 @@ __all__ = [
     "REROUTE_PAUSE",
     "as_error",
     "fetch",
+    "how_to_read",
     "read",
+    "read_as",
     "read_carefully",
     "time_left",
     "time_spent",
+    "trusted_owners",
     "why_unavailable",
 ]
 
 T = TypeVar("T")
 D = TypeVar("D")
 
+Asked: TypeAlias = tuple[str, Outcome]
+"""An owner that was asked first, and what came of it."""
+
 # Plain ints on the hot path: an attribute of an enum class costs a look-up more.
 _GET: Final = int(Verb.GET)
 _OK: Final = int(Status.OK)
 _MISS: Final = int(Status.MISS)
 
-REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
-"""Answers that say: not here or not now. The node is well; ask again after a look at the newest topology."""
-
-REROUTE_ANSWERED = (NotOwner, StaleEpoch)
-"""The same where an owner has answered: only a newer topology could change what it said."""
-
-REROUTE_PAUSE = 0.01
-"""Seconds before a request is routed again, so that a cluster in change is not hammered."""
-
 
 def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], default: D) -> Plan[T | D]:
     """Return ``finish`` of the key's live record, or ``default`` on a miss. The hot path of every get."""
     name = space.name_of(key)
-    first: Outcome | None = None
-    if not brain.down:
-        view = brain.view or brain.require_view()
-        first = yield view.owners_of(name)[0], [0, _GET, name]
-        try:
-            if first.__class__ is tuple:
-                status = first[1]
-                if status == _OK:
-                    record: bytes = first[2]
-                    space.lookups.hits += 1
-                    return finish(record)
-                if status == _MISS:
-                    space.lookups.misses += 1
-                    return default
-        except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
-            pass
-    found = yield from read_carefully(brain, name, first)
-    if found is None:
+    if brain.avoided or brain.behind or brain.level is not None:
+        return _found(space, (yield from _read_warily(brain, name, brain.choose, brain.level)), finish, default)
+    view = brain.view or brain.require_view()
+    owners = view.owners[mmh3_x64_128_utupledigest(name, view.seed)[0] >> PARTITION_SHIFT]
+    node = brain.choose(owners, brain.nodes)
+    first = yield node, [0, _GET, name]
+    try:
+        if first.__class__ is tuple:
+            status = first[1]
+            if status == _OK:
+                record: bytes = first[2]
+                space.lookups.hits += 1
+                return finish(record)
+            if status == _MISS:
+                space.lookups.misses += 1
+                return default
+    except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
+        pass
+    return _found(space, (yield from read_carefully(brain, name, (node, first))), finish, default)
+
+
+def _found(space: Space, record: bytes | None, finish: Callable[[bytes], T], default: D) -> T | D:
+    """Count what was found and return what the caller gets of it."""
+    if record is None:
         space.lookups.misses += 1
         return default
     space.lookups.hits += 1
-    return finish(found)
+    return finish(record)
+
+
+def read_as(
+    brain: Brain,
+    space: Space,
+    key: Key,
+    finish: Callable[[bytes], T],
+    default: D,
+    consistency: str | None,
+    balancing: str | Balancing | None,
+) -> Plan[T | D]:
+    """Read at a consistency and by a policy of the call's own; None is the client's."""
+    if consistency is None and balancing is None:
+        return (yield from read(brain, space, key, finish, default))
+    level, choose = how_to_read(brain, consistency, balancing)
+    return _found(space, (yield from _read_warily(brain, space.name_of(key), choose, level)), finish, default)
+
+
+def how_to_read(
+    brain: Brain, consistency: str | None, balancing: str | Balancing | None
+) -> tuple[str | None, Callable[[Owners, States], str]]:
+    """Return the level, None if one copy is enough, and the policy of a call. Raises ``InvalidOption``."""
+    level = brain.level if consistency is None else check_level(consistency)
+    choose = brain.choose if balancing is None else brain.policy(balancing).choose
+    return (None if level == "one" else level), choose
 
 
 def fetch(brain: Brain, space: Space, key: Key) -> Plan[bytes | None]:
@@ -101,25 +130,59 @@ def fetch(brain: Brain, space: Space, key: Key) -> Plan[bytes | None]:
     return read(brain, space, key, bytes, None)
 
 
-def read_carefully(brain: Brain, name: bytes, first: Outcome | None = None, spent: float = 0.0) -> Plan[bytes | None]:
-    """Read while nodes fail or the cluster changes; ``first`` is what the primary answered, if it was asked.
+def trusted_owners(brain: Brain, view: View, partition: int, name: bytes) -> Owners:
+    """Return the owners whose word on a key may be taken, those that are not avoided; none is left out without need."""
+    owners = view.owners[partition]
+    if brain.behind:
+        lagging = brain.lagging.of(partition, name)
+        owners = tuple([node for node in owners if node not in lagging])
+    if not brain.avoided:
+        return owners
+    well = tuple([node for node in owners if node not in brain.avoided])
+    return well or tuple([node for node in owners if node not in brain.down])
+
+
+def _read_warily(
+    brain: Brain, name: bytes, choose: Callable[[Owners, States], str], level: str | None
+) -> Plan[bytes | None]:
+    """Read while some nodes are avoided or behind: a key whose owners are well is read as fast as ever."""
+    if level is not None:
+        return (yield from read_at_level(brain, name, level))
+    view = brain.require_view()
+    partition = view.partition(name)
+    owners = trusted_owners(brain, view, partition, name)
+    if not owners:
+        return (yield from read_carefully(brain, name))
+    node = choose(owners, brain.nodes)
+    first = yield node, [0, _GET, name]
+    if first.__class__ is tuple and as_error(first, node, Verb.GET) is None and first[1] == _OK:
+        record: bytes = first[2]
+        if name in brain.behind:
+            yield from heal(brain, view, partition, name, record)
+        return record
+    return (yield from read_carefully(brain, name, (node, first)))
+
+
+def read_carefully(brain: Brain, name: bytes, asked: Asked | None = None, spent: float = 0.0) -> Plan[bytes | None]:
+    """Read while nodes fail or the cluster changes; ``asked`` is who was asked already, and what came of it.
 
     ``spent`` is what of the call's time (seconds) has gone by already.
     """
-    if first is not None:
-        spent += time_spent(brain, (first,))
+    if asked is not None:
+        spent += time_spent(brain, asked[1:])
     deadline = brain.clock() + brain.config.timeout - spent
     while True:
         view = brain.require_view()
         partition = view.partition(name)
         failures: dict[str, KvCacheError] = {}
-        if first is not None:
-            primary = view.owners[partition][0]
-            failures[primary] = as_error(first, primary, Verb.GET) or MalformedFrame(f"no hit, no miss: {first!r:.60}")
-            brain.counters.failed_over_reads += 1
-            first = None
-        answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
-        if record is not None or (answered and not _missing_owners(brain, view, partition, failures)):
+        answered, record = False, None
+        if asked is not None:
+            answered = _note_first(brain, asked, failures)
+            asked = None
+        if not answered:
+            answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
+        settled = not missing_owners(brain, view, partition, failures) and name not in brain.behind
+        if record is not None or (answered and settled):
             return record
         # An owner that still loads says so; if another, complete one answered, a look at all copies settles it.
         passing = REROUTE_ANSWERED if answered else REROUTE
@@ -127,15 +190,27 @@ def read_carefully(brain: Brain, name: bytes, first: Outcome | None = None, spen
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue
-        return (yield from _ask_copies(brain, view, name, partition, failures, answered, deadline))
+        return (yield from ask_copies(brain, view, name, partition, failures, answered, deadline))
+
+
+def _note_first(brain: Brain, asked: Asked, failures: dict[str, KvCacheError]) -> bool:
+    """Take note of who was asked first; returns whether that was a miss. A hit never gets here."""
+    node, outcome = asked
+    error = as_error(outcome, node, Verb.GET)
+    if error is None and outcome[1] == _MISS:  # type: ignore[index]  # as_error let only messages through
+        return True
+    failures[node] = error or MalformedFrame(f"no hit, no miss: {outcome!r:.60}")
+    brain.counters.failed_over_reads += 1
+    return False
 
 
 def _ask_owners(
     brain: Brain, view: View, name: bytes, partition: int, failures: dict[str, KvCacheError], deadline: float
 ) -> Plan[tuple[bool, bytes | None]]:
-    """Ask owner after owner, the reachable ones only; returns (somebody answered, record)."""
-    for node in view.owners[partition]:
-        if node in failures or node in brain.down:
+    """Ask owner after owner, those only that can be reached and believed; returns (somebody answered, record)."""
+    lagging = brain.lagging.of(partition, name) if brain.behind else ()
+    for node in sorted(view.owners[partition], key=brain.avoided.__contains__):
+        if node in failures or node in brain.down or node in lagging:
             continue
         (outcome,) = yield Within([(node, [0, Verb.GET, name])], time_left(brain, deadline))
         error = as_error(outcome, node, Verb.GET)
@@ -146,97 +221,3 @@ def _ask_owners(
         if brain.clock() >= deadline:
             break
     return False, None
-
-
-def _missing_owners(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> list[str]:
-    """Return the owners that can't be asked, so that what they should hold may lie elsewhere."""
-    return [node for node in view.owners[partition] if node in brain.down or node in failures]
-
-
-def _ask_copies(
-    brain: Brain,
-    view: View,
-    name: bytes,
-    partition: int,
-    failures: dict[str, KvCacheError],
-    answered: bool,
-    deadline: float,
-) -> Plan[bytes | None]:
-    """Ask every node that may hold a copy, stand-ins included; the newest wins, a tombstone is a miss."""
-    owners = view.owners[partition]
-    missing = _missing_owners(brain, view, partition, failures)
-    well = [node for node in owners if node not in missing]
-    others = (*view.moving_to_or_from(partition), *islice(_well_stand_ins(brain, view, partition), len(missing)))
-    # Nobody else left: an owner in its back-off gets its chance too.
-    last_resort = [] if answered else [node for node in missing if node not in failures]
-    # That an old connection broke says little about the node behind it: once more, on a new one.
-    again = [node for node in missing if isinstance(failures.get(node), ConnectionLost)]
-    nodes = [*well, *others, *last_resort, *again]
-    newest: bytes | None = None
-    held: dict[str, bytes] = {}
-    if nodes and brain.clock() < deadline:
-        asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
-        outcomes = yield Within(asks, time_left(brain, deadline))
-        for node, outcome in zip(nodes, outcomes, strict=True):
-            refusal = as_error(outcome, node, Verb.PEEK)
-            if refusal is not None:
-                failures[node] = refusal
-                continue
-            answered = answered or node in owners
-            held[node] = outcome[2] if outcome[1] == Status.OK else b""
-            newest = max(newest or b"", held[node]) or None
-    if newest is not None:
-        behind = [node for node in well if node in held and held[node] < newest]
-        yield from _repair(brain, view, name, newest, behind, deadline)
-        return None if is_tombstone(newest) else newest
-    if answered:
-        return None
-    raise why_unavailable(brain, view, partition, failures)
-
-
-def _repair(brain: Brain, view: View, name: bytes, newest: bytes, behind: list[str], deadline: float) -> Plan[None]:
-    """Bring the newest record, version and expiry as they are, to owners that answered with something older."""
-    if behind and brain.clock() < deadline:
-        brain.counters.repaired_copies += len(behind)
-        yield Within([(node, [0, Verb.PUT, view.epoch, name, newest]) for node in behind], time_left(brain, deadline))
-
-
-def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:
-    return (node for node in view.stand_ins(partition) if node not in brain.down)
-
-
-def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
-    """Return the error that ``outcome`` is or carries, or None if it is a reply to ``verb``."""
-    return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node, verb)
-
-
-def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:
-    """Return the seconds to charge for a first round, at whose begin the hot path did not look at the clock.
-
-    A whole attempt, so that no call takes longer than its timeout; but where there is one node only, an attempt is all that
-    a call has, and only silence is sure to have used it up.
-    """
-    alone = brain.attempt >= brain.config.timeout
-    silent = any(outcome.__class__ is NoAnswer for outcome in outcomes)
-    return 0.0 if alone and not silent else brain.attempt
-
-
-def time_left(brain: Brain, deadline: float) -> float:
-    """Return the seconds that one more round may take: an attempt, or what is left of the call."""
-    return max(min(brain.attempt, deadline - brain.clock()), 0.001)
-
-
-def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:
-    """Return the error for a call that nobody could answer: each node and why."""
-    reasons = {node: str(error) for node, error in failures.items()}
-    for node in view.owners[partition]:
-        entry = brain.down.get(node)
-        if node not in reasons and entry is not None:
-            reasons[node] = f"avoided: {entry.reason}"
-    text = "; ".join(f"{node} ({view.addresses.get(node, '?')}): {why}" for node, why in reasons.items())
-    if failures and all(isinstance(error, NoAnswer) for error in failures.values()):
-        return DeadlineExceeded(f"no owner answered in {brain.config.timeout} s: {text}", detail=partition)
-    for error in failures.values():
-        if not isinstance(error, NotApplied | InDoubt):
-            return error  # the node understood and refused: no other node will say otherwise
-    return Unavailable(f"no copy of partition {partition} can be reached: {text}", detail=partition)

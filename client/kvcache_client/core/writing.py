@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
 from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, time_spent, why_unavailable
 from kvcache_client.core.routing import View
@@ -28,7 +29,7 @@ from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, K
 from kvcache_client.protocol.record import restamp, version_of
 from kvcache_client.protocol.verbs import Status, Verb
 
-__all__ = ["Written", "copy", "write", "write_carefully"]
+__all__ = ["Written", "check_reachable", "copy", "write", "write_carefully"]
 
 _OK: Final = int(Status.OK)
 _MISS: Final = int(Status.MISS)
@@ -70,12 +71,21 @@ class _Tally:
             self.newer = max(self.newer, outcome[2])  # type: ignore[index]
 
 
-def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
+def check_reachable(brain: Brain, name: bytes, acks: Acks | None) -> None:
+    """Raise ``InvalidOption`` if a write of that key can never be acknowledged as the call asks for; send nothing then."""
+    if acks is not None:
+        view = brain.require_view()
+        brain.needed_acks(len(view.owners[view.partition(name)]), acks)
+
+
+def write(brain: Brain, name: bytes, record: bytes, acks: Acks | None = None) -> Plan[Written]:
     """Put ``record`` on all owners of ``name``. The hot path of every set and delete."""
     view = brain.view or brain.require_view()
     writers = view.writers_of(name)
+    if acks is not None:
+        check_reachable(brain, name, acks)
     if brain.down:
-        return (yield from write_carefully(brain, name, record))
+        return (yield from write_carefully(brain, name, record, acks=acks))
     request = [0, _PUT, view.epoch, name, record]
     if len(writers) == 1:
         outcomes = [(yield writers[0], request)]
@@ -90,7 +100,10 @@ def write(brain: Brain, name: bytes, record: bytes) -> Plan[Written]:
             tally = _Tally()
             for node, answer in zip(writers, outcomes, strict=True):
                 tally.note(node, answer)
-            return (yield from write_carefully(brain, name, record, tally, spent=time_spent(brain, outcomes)))
+            spent = time_spent(brain, outcomes)
+            return (yield from write_carefully(brain, name, record, tally, acks=acks, spent=spent))
+    if brain.lagging.marks:
+        brain.lagging.caught_up(name, version_of(record), writers)
     return Written(version_of(record), existed)
 
 
@@ -100,12 +113,14 @@ def write_carefully(
     record: bytes,
     tally: _Tally | None = None,
     *,
+    acks: Acks | None = None,
     spent: float = 0.0,
     stamped: bool = False,
 ) -> Plan[Written]:
     """Write while nodes fail or the cluster changes; ``tally`` is what owners have answered already.
 
-    ``stamped`` says that the version is final (an owner gave it): it is then never stamped again.
+    ``acks`` is what the call asks for, if anything. ``stamped`` says that the version is final (an owner gave it): it is then
+    never stamped again.
     """
     deadline = brain.clock() + brain.config.timeout - spent
     tally = tally or _Tally()
@@ -140,17 +155,37 @@ def write_carefully(
             yield Pause(REROUTE_PAUSE)
             continue
         yield from _hint(brain, view, partition, name, record, tally, deadline)
-        if len(tally.acked.difference(view.moving_to_or_from(partition))) >= brain.needed_acks(
-            len(view.owners[partition])
-        ):
+        _remember_who_lacks_it(brain, view, partition, name, record, tally)
+        held, needed = _held(brain, view, partition, tally, acks)
+        if held >= needed:
             return Written(version_of(record), tally.existed)
-        raise _not_enough(brain, view, partition, tally)
+        raise _not_enough(brain, view, partition, tally, needed)
 
 
-def copy(brain: Brain, name: bytes, record: bytes, decider: str, spent: float) -> Plan[Written]:
+def copy(
+    brain: Brain, name: bytes, record: bytes, decider: str, spent: float, acks: Acks | None = None
+) -> Plan[Written]:
     """Bring a record that ``decider`` has made and holds to the other owners; ``spent`` seconds of the call are gone."""
     tally = _Tally(acked={decider})
-    return (yield from write_carefully(brain, name, record, tally, spent=spent, stamped=True))
+    return (yield from write_carefully(brain, name, record, tally, acks=acks, spent=spent, stamped=True))
+
+
+def _held(brain: Brain, view: View, partition: int, tally: _Tally, acks: Acks | None) -> tuple[int, int]:
+    """Return how many copies count, and how many are needed. Where a level is asked for, only owners count."""
+    owners = view.owners[partition]
+    needed = brain.needed_acks(len(owners), acks)
+    if isinstance(brain.config.acks if acks is None else acks, str):
+        return len(tally.acked.intersection(owners)), needed
+    return len(tally.acked.difference(view.moving_to_or_from(partition))), needed
+
+
+def _remember_who_lacks_it(brain: Brain, view: View, partition: int, name: bytes, record: bytes, tally: _Tally) -> None:
+    """This client's reads of the key leave out those that may not have the record, until they are known to have it."""
+    absent = [node for node in view.writers[partition] if node not in tally.acked]
+    if absent:
+        brain.lagging.missed(partition, name, version_of(record), absent)
+    if brain.lagging.marks:
+        brain.lagging.caught_up(name, version_of(record), tally.acked)
 
 
 def _stamp_again(brain: Brain, record: bytes, tally: _Tally) -> bytes:
@@ -211,7 +246,7 @@ def _note_for_movers(
         yield Within(asks, time_left(brain, deadline))
 
 
-def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally) -> KvCacheError:
+def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally, needed: int) -> KvCacheError:
     """Return the error of a write that too few nodes hold."""
     refusals = [error for error in tally.failures.values() if not isinstance(error, NotApplied | InDoubt)]
     if refusals and not tally.acked:
@@ -219,5 +254,4 @@ def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally) -> KvCa
     cause = why_unavailable(brain, view, partition, tally.failures)
     if not tally.acked and not tally.maybe_applied:
         return cause
-    needed = brain.needed_acks(len(view.owners[partition]))
     return InDoubt(f"held by {len(tally.acked)} of {needed} nodes, the rest is not known: {cause}", detail=partition)

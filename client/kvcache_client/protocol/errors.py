@@ -16,7 +16,7 @@ connection that carried it must be closed (``closes_connection``). Never here: d
     |-- NotApplied                   for certain nothing changed; asking again is safe
     |   |-- NotOwner  StaleEpoch  NotReady  ClockSkew  Overloaded  ReplyFull
     |   |-- ConnectFailed            one node could not be reached at all
-    |   |-- Unavailable              no node that could answer did; says each node and why
+    |   |-- Unavailable  TooFewCopies  no node that could answer did, or fewer than asked for; says each node and why
     |   |-- DeadlineExceeded (TimeoutError)  a read that was not answered in time
     |   |-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
     |   `-- AdminBusy                somebody else holds the lock; says who, since when, doing what
@@ -71,6 +71,7 @@ __all__ = [
     "SnapshotDamaged",
     "StaleEpoch",
     "StaleFence",
+    "TooFewCopies",
     "TopologyError",
     "Unavailable",
     "UndecodableValue",
@@ -323,6 +324,10 @@ class Unavailable(NotApplied):
     """No node that could have answered did; the message names each and why."""
 
     code = 55
+
+
+class TooFewCopies(Unavailable):
+    """Fewer owners answered than the consistency that was asked for takes; ask at a lower one, or later."""
 
 
 class DeadlineExceeded(NotApplied, TimeoutError):

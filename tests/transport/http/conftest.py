@@ -11,7 +11,8 @@ import pytest
 import uvloop
 
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
-from kvcache_client.core.brain import Brain, ClientConfig, Surroundings
+from kvcache_client.core.brain import Brain, Surroundings
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Pause, Refresh, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology

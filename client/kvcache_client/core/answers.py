@@ -1,0 +1,83 @@
+"""Answers: what to make of what came back, and of the time that has gone by.
+
+Here lives what all plans share about outcomes: is it an error, may another route help, how long may the next round take, what is
+said when nobody is left. Never here: asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.effects import Outcome
+from kvcache_client.core.link import error_of
+from kvcache_client.core.routing import View
+from kvcache_client.protocol.errors import (
+    DeadlineExceeded,
+    InDoubt,
+    KvCacheError,
+    NoAnswer,
+    NotApplied,
+    NotOwner,
+    NotReady,
+    Overloaded,
+    StaleEpoch,
+    Unavailable,
+)
+from kvcache_client.protocol.verbs import Verb
+
+__all__ = [
+    "REROUTE",
+    "REROUTE_ANSWERED",
+    "REROUTE_PAUSE",
+    "as_error",
+    "time_left",
+    "time_spent",
+    "why_unavailable",
+]
+
+REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
+"""Answers that say: not here or not now. The node is well; ask again after a look at the newest topology."""
+
+REROUTE_ANSWERED = (NotOwner, StaleEpoch)
+"""The same where an owner has answered: only a newer topology could change what it said."""
+
+REROUTE_PAUSE = 0.01
+"""Seconds before a request is routed again, so that a cluster in change is not hammered."""
+
+
+def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
+    """Return the error that ``outcome`` is or carries, or None if it is a reply to ``verb``."""
+    return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node, verb)
+
+
+def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:
+    """Return the seconds to charge for a first round, at whose begin the hot path did not look at the clock.
+
+    A whole attempt, so that no call takes longer than its timeout; but where there is one node only, an attempt is all that
+    a call has, and only silence is sure to have used it up.
+    """
+    alone = brain.attempt >= brain.config.timeout
+    silent = any(outcome.__class__ is NoAnswer for outcome in outcomes)
+    return 0.0 if alone and not silent else brain.attempt
+
+
+def time_left(brain: Brain, deadline: float) -> float:
+    """Return the seconds that one more round may take: an attempt, or what is left of the call."""
+    return max(min(brain.attempt, deadline - brain.clock()), 0.001)
+
+
+def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:
+    """Return the error for a call that nobody could answer: each node and why."""
+    reasons = {node: str(error) for node, error in failures.items()}
+    for node in view.owners[partition]:
+        entry = brain.down.get(node)
+        if node not in reasons and entry is not None:
+            reasons[node] = f"avoided: {entry.reason}"
+    text = "; ".join(f"{node} ({view.addresses.get(node, '?')}): {why}" for node, why in reasons.items())
+    if failures and all(isinstance(error, NoAnswer) for error in failures.values()):
+        return DeadlineExceeded(f"no owner answered in {brain.config.timeout} s: {text}", detail=partition)
+    for error in failures.values():
+        if not isinstance(error, NotApplied | InDoubt):
+            return error  # the node understood and refused: no other node will say otherwise
+    return Unavailable(f"no copy of partition {partition} can be reached: {text}", detail=partition)

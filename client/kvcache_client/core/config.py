@@ -1,0 +1,82 @@
+"""The options of a client.
+
+Here lives what a caller may set, with the limits and the defaults. Never here: what an option does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from kvcache_client.core.balancing import DEFAULT, Balancing, check_balancing
+from kvcache_client.core.consistency import Acks, check_acks, check_level
+from kvcache_client.core.retry import Backoff
+from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
+from kvcache_client.protocol.verbs import Role
+
+__all__ = ["ClientConfig", "configured"]
+
+_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """What a caller may set; times in seconds, sizes in bytes."""
+
+    timeout: float = 0.25
+    """What one call may take in all, fail-over and hedges included."""
+    connect_timeout: float = 0.5
+    """What reaching the first seed or a node may take."""
+    acks: Acks = 2
+    """Live processes that must hold a write before it is acknowledged, as far as the replication factor goes; or the level
+    ("one", "quorum", "all") that its owners must reach."""
+    cluster: str = ""
+    """The name that the cluster must have; empty takes any."""
+    fail_open: bool = False
+    """Whether a call that no node can answer is a miss, or a write without effect, instead of an error."""
+    consistency: str = "one"
+    """How many owners a read asks: "one", "quorum" or "all"."""
+    balancing: str | Balancing = DEFAULT
+    """Which owner a read asks: the name of a policy, or one of your own."""
+    zone: str = ""
+    """Where this client is; the policy ``nearest_zone`` prefers owners in the same zone."""
+    value_limit: int = VALUE_BYTES
+    """Largest payload that is sent."""
+    role: Role = Role.CLIENT
+    name: str = ""
+    """How this client introduces itself to nodes."""
+    backoff: Backoff = field(default_factory=Backoff)
+    """How long a node that can't be reached is left alone."""
+
+    def __post_init__(self) -> None:
+        for option, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
+            if not 0 < seconds < _SECONDS:  # also false for NaN
+                raise InvalidOption(f"{option}={seconds!r}: must be over 0 and below {_SECONDS} seconds")
+        check_acks(self.acks)
+        check_level(self.consistency)
+        check_balancing(self.balancing, self.zone)
+        if not 0 < self.value_limit <= VALUE_BYTES_CAP:
+            raise InvalidOption(f"value_limit={self.value_limit!r}: must be 1 to {VALUE_BYTES_CAP} bytes")
+
+
+def configured(config: ClientConfig | None, named: str = "", **options: Any) -> ClientConfig:
+    """Return ``config`` with what was given beside it; None leaves an option as it is.
+
+    ``named`` is the cluster that the seeds name. Raises ``InvalidOption`` that names both, where two contradict each other.
+    """
+    given = {option: value for option, value in options.items() if value is not None}
+    if named:
+        if given.get("cluster", named) != named:
+            raise InvalidOption(f"cluster={given['cluster']!r:.80} contradicts the cluster in the seeds, {named!r:.80}")
+        given["cluster"] = named
+    if config is None:
+        return ClientConfig(**given)
+    unset = ClientConfig()
+    for option, value in given.items():
+        held = getattr(config, option)
+        if held not in (value, getattr(unset, option)):
+            raise InvalidOption(
+                f"{option}={value!r:.80} contradicts config={type(config).__name__}({option}={held!r:.80})"
+            )
+    return replace(config, **given)

@@ -1,0 +1,176 @@
+"""Several copies of one key: who may be believed, what the newest is, who is behind.
+
+Here lives reading more than one node for the same key. Never here: which single owner an ordinary read asks (``reading``).
+PEEK shows tombstones, so that a deletion which one owner has missed stays a deletion; owners that turn out to be behind are
+brought up to date before the read returns, so that no later one sees what is older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from kvcache_client.core.answers import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.consistency import copies_needed
+from kvcache_client.core.effects import REFRESH, Ask, Pause, Plan, Within
+from kvcache_client.core.routing import View
+from kvcache_client.protocol.errors import ConnectionLost, InDoubt, KvCacheError, NotApplied, TooFewCopies
+from kvcache_client.protocol.record import is_tombstone, version_of
+from kvcache_client.protocol.verbs import Status, Verb
+
+__all__ = ["ask_copies", "heal", "missing_owners", "read_at_level"]
+
+
+def missing_owners(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> list[str]:
+    """Return the owners that can't be asked, so that what they should hold may lie elsewhere."""
+    return [node for node in view.owners[partition] if node in brain.down or node in failures]
+
+
+def ask_copies(
+    brain: Brain,
+    view: View,
+    name: bytes,
+    partition: int,
+    failures: dict[str, KvCacheError],
+    answered: bool,
+    deadline: float,
+) -> Plan[bytes | None]:
+    """Ask every node that may hold a copy, stand-ins included; the newest wins, a tombstone is a miss."""
+    missing = missing_owners(brain, view, partition, failures)
+    nodes = _holders(brain, view, name, partition, failures, missing, answered)
+    held: dict[str, bytes] = {}
+    if nodes and brain.clock() < deadline:
+        asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
+        outcomes = yield Within(asks, time_left(brain, deadline))
+        for node, outcome in zip(nodes, outcomes, strict=True):
+            refusal = as_error(outcome, node, Verb.PEEK)
+            if refusal is not None:
+                failures[node] = refusal
+                continue
+            answered = answered or node in view.owners[partition]
+            held[node] = outcome[2] if outcome[1] == Status.OK else b""
+    newest = max(held.values(), default=b"")
+    if _is_outdated(brain, name, newest):
+        if missing:
+            raise why_unavailable(brain, view, partition, failures)
+        return None  # what this client wrote is gone from everywhere; what is older must not be taken for it
+    if newest:
+        yield from _bring_up(brain, view, partition, name, newest, held, deadline)
+        return None if is_tombstone(newest) else newest
+    if answered:
+        return None
+    raise why_unavailable(brain, view, partition, failures)
+
+
+def _holders(
+    brain: Brain,
+    view: View,
+    name: bytes,
+    partition: int,
+    failures: dict[str, KvCacheError],
+    missing: list[str],
+    answered: bool,
+) -> list[str]:
+    """Return the nodes that may hold a copy of a key, those that can be asked."""
+    well = [node for node in view.owners[partition] if node not in missing]
+    behind = brain.lagging.of(partition, name).intersection(well)
+    stand_ins = islice(_well_stand_ins(brain, view, partition), len(missing) + len(behind))
+    # Nobody else left: an owner in its back-off gets its chance too.
+    last_resort = [] if answered else [node for node in missing if node not in failures]
+    # That an old connection broke says little about the node behind it: once more, on a new one.
+    again = [node for node in missing if isinstance(failures.get(node), ConnectionLost)]
+    return [*well, *view.moving_to_or_from(partition), *stand_ins, *last_resort, *again]
+
+
+def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:
+    return (node for node in view.stand_ins(partition) if node not in brain.down)
+
+
+def _is_outdated(brain: Brain, name: bytes, newest: bytes) -> bool:
+    """Say whether this client knows of a newer version than the newest that was found."""
+    written = brain.lagging.version(name)
+    return written > 0 and (not newest or version_of(newest) < written)
+
+
+def _bring_up(
+    brain: Brain, view: View, partition: int, name: bytes, newest: bytes, held: dict[str, bytes], deadline: float
+) -> Plan[None]:
+    """Bring the newest record, version and expiry as they are, to owners that answered with something older."""
+    current = [node for node, record in held.items() if record == newest]
+    behind = [node for node in view.owners[partition] if node in held and held[node] < newest]
+    if behind and brain.clock() < deadline:
+        brain.counters.repaired_copies += len(behind)
+        asks: list[Ask] = [(node, [0, Verb.PUT, view.epoch, name, newest]) for node in behind]
+        outcomes = yield Within(asks, time_left(brain, deadline))
+        repaired = zip(behind, outcomes, strict=True)
+        current += [node for node, outcome in repaired if as_error(outcome, node, Verb.PUT) is None]
+    if brain.behind:
+        brain.lagging.caught_up(name, version_of(newest), current)
+
+
+def heal(brain: Brain, view: View, partition: int, name: bytes, record: bytes) -> Plan[None]:
+    """Bring a record to the owners that may lack it, those that can be reached, so that they are believed again."""
+    behind = {node: b"" for node in brain.lagging.of(partition, name) if node not in brain.down}
+    yield from _bring_up(brain, view, partition, name, record, behind, brain.clock() + brain.attempt)
+
+
+def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
+    """Return the newest record that ``level`` of the owners hold. Raises ``TooFewCopies`` if so many can't be asked."""
+    deadline = brain.clock() + brain.config.timeout
+    while True:
+        view = brain.require_view()
+        partition = view.partition(name)
+        failures: dict[str, KvCacheError] = {}
+        held = yield from _ask_enough(brain, view, partition, name, level, failures, deadline)
+        newest = max(held.values(), default=b"")
+        if len(held) >= copies_needed(level, len(view.owners[partition])):
+            if newest:
+                yield from _bring_up(brain, view, partition, name, newest, held, deadline)
+            return newest if newest and not is_tombstone(newest) else None
+        if any(isinstance(error, REROUTE) for error in failures.values()) and brain.clock() < deadline:
+            yield REFRESH
+            yield Pause(REROUTE_PAUSE)
+            continue
+        raise _too_few(brain, view, partition, level, len(held), failures)
+
+
+def _ask_enough(
+    brain: Brain,
+    view: View,
+    partition: int,
+    name: bytes,
+    level: str,
+    failures: dict[str, KvCacheError],
+    deadline: float,
+) -> Plan[dict[str, bytes]]:
+    """Ask as many owners as the level takes, others in place of those that fail; returns what each holds.
+
+    HEAD tells whether an owner answers for the partition at all (one that still loads does not), PEEK what it holds.
+    """
+    owners = view.owners[partition]
+    needed = copies_needed(level, len(owners))
+    left = sorted(owners, key=lambda node: (node in brain.down) * 2 + (node in brain.avoided))
+    held: dict[str, bytes] = {}
+    while left and len(held) < needed and brain.clock() < deadline:
+        nodes, left = left[: needed - len(held)], left[needed - len(held) :]
+        asks: list[Ask] = [(node, [0, verb, name]) for node in nodes for verb in (Verb.HEAD, Verb.PEEK)]
+        outcomes = yield Within(asks, time_left(brain, deadline))
+        for node, head, peek in zip(nodes, outcomes[::2], outcomes[1::2], strict=True):
+            refusal = as_error(head, node, Verb.HEAD) or as_error(peek, node, Verb.PEEK)
+            if refusal is None:
+                held[node] = peek[2] if peek[1] == Status.OK else b""
+            else:
+                failures[node] = refusal
+    return held
+
+
+def _too_few(
+    brain: Brain, view: View, partition: int, level: str, answered: int, failures: dict[str, KvCacheError]
+) -> KvCacheError:
+    for error in failures.values():
+        if not isinstance(error, NotApplied | InDoubt):
+            return error  # the node understood and refused: no other will say otherwise
+    needed = copies_needed(level, len(view.owners[partition]))
+    cause = why_unavailable(brain, view, partition, failures)
+    return TooFewCopies(f"consistency {level!r} takes {needed} owners, {answered} answered: {cause}", detail=partition)

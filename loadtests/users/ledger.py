@@ -72,16 +72,17 @@ _NOTHING: Final = State(0, True, _NEVER, _NEVER)
 class Known:
     """One key. ``state`` is replaced, never changed: a reader keeps the one from before its question."""
 
-    __slots__ = ("busy", "doubtful_delete", "doubtful_expiry", "refused", "sequence", "state")
+    __slots__ = ("busy", "deleted", "doubtful_expiry", "refused", "sequence", "state")
 
     def __init__(self) -> None:
         self.state = _NOTHING
         self.sequence = 0
         self.busy = False
         self.refused: set[int] | None = None
-        # What writes that are on their way or in doubt may have done since ``state``.
-        self.doubtful_delete = False
+        self.deleted = 0
+        """The last delete that was sent: a read that began before it is over may see it, whatever was written after."""
         self.doubtful_expiry = _NEVER
+        """From here on what a write that is on its way or in doubt has put there may have expired."""
 
     def begin_touch(self, now: float, ttl: float | None) -> None:
         """Note that what is there is about to get another time to live."""
@@ -94,7 +95,7 @@ class Known:
         self.busy = True
         self.sequence += 1
         if delete:
-            self.doubtful_delete = True
+            self.deleted = self.sequence
         elif ttl is not None:
             self.doubtful_expiry = min(self.doubtful_expiry, now + ttl)
         return self.sequence
@@ -105,7 +106,6 @@ class Known:
         expires_from = began + ttl if ttl is not None else _NEVER
         expired_by = now + ttl if ttl is not None else _NEVER
         self.state = State(self.sequence, delete, expires_from, expired_by)
-        self.doubtful_delete = False
         self.doubtful_expiry = _NEVER
 
     def touched(self, began: float, now: float, ttl: float | None) -> None:
@@ -137,7 +137,7 @@ class Known:
         """Return why a read that ended at ``now`` missed."""
         if before.sequence == 0:
             return Reason.UNWRITTEN
-        if before.gone or self.doubtful_delete or self.state.gone:
+        if before.gone or self.deleted > before.sequence:
             return Reason.DELETED
         if now + CLOCK_GRACE >= min(before.expires_from, self.doubtful_expiry, self.state.expires_from):
             return Reason.EXPIRED

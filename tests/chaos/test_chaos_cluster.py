@@ -9,8 +9,8 @@ import redis.asyncio as redis
 
 from chaos.cluster import ChaosCluster, ClusterShape, eventually
 from chaos.load import Load, LoadProcess
-from chaos.wire import peek, topology_of
 from kvcache_client import AsyncClient
+from loadtests.wire import peek, topology_of
 
 
 def alive(pid: int) -> bool:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from polling import until
 
-from chaos.proxy import Proxy
-from chaos.wire import Wire
 from kvcache_client.protocol.verbs import Verb
+from loadtests.proxy import Proxy
+from loadtests.wire import Wire
 
 if TYPE_CHECKING:
     from conftest import ServingCluster

@@ -105,6 +105,16 @@ def test_a_delete_on_its_way_or_in_doubt_explains_a_miss_until_a_later_write_is_
     assert world.reason() is Reason.UNEXPLAINED
 
 
+def test_a_read_during_which_the_key_was_deleted_and_written_again_may_miss() -> None:
+    world = _World()
+    world.write()
+    before = world.known.state
+    world.write(delete=True)
+    world.write()
+    assert world.reason(before=before) is Reason.DELETED
+    assert world.reason() is Reason.UNEXPLAINED
+
+
 def test_a_shorter_life_in_doubt_explains_a_miss() -> None:
     world = _World()
     world.write(ttl=100)

@@ -1,6 +1,6 @@
 """Wire: one connection that asks one node, and nobody in its place.
 
-Here lives what judges need to see each replica as it is. Never here: routing, fail-over or retries, which are the client's.
+Here lives what is needed to see each replica as it is. Never here: routing, fail-over or retries, which are the client's.
 """
 
 from __future__ import annotations

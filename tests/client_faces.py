@@ -31,9 +31,9 @@ class Face:
 
         return call
 
-    def namespace(self, prefix: str | bytes) -> Face:
+    def namespace(self, prefix: str | bytes, **options: Any) -> Face:
         """Return the face of the client's namespace."""
-        return Face(self.client.namespace(prefix))
+        return Face(self.client.namespace(prefix, **options))
 
     def __repr__(self) -> str:
         return f"<Face {self.client!r}>"

@@ -11,7 +11,11 @@ from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.results import BatchResult, CopyReport, Entry, Explanation
 from kvcache_client.protocol import errors as _errors
+from kvcache_client.protocol import value_errors as _value_errors
 from kvcache_client.protocol.errors import *  # noqa: F403  # the whole tree is public
+from kvcache_client.protocol.serializers import Serializer
+from kvcache_client.protocol.signed_pickle import SignedPickle
+from kvcache_client.protocol.value_errors import *  # noqa: F403
 
 __all__ = [
     "AsyncClient",
@@ -23,5 +27,8 @@ __all__ = [
     "Entry",
     "Explanation",
     "Lock",
+    "Serializer",
+    "SignedPickle",
     *_errors.__all__,
+    *_value_errors.__all__,
 ]

@@ -26,6 +26,7 @@ from kvcache_client.core.results import BatchResult, Entry, Explanation
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key, Value
 from kvcache_client.protocol.errors import KvCacheError
+from kvcache_client.protocol.serializers import Serializer
 from kvcache_client.seeds import parse_seeds
 
 __all__ = ["AsyncClient"]
@@ -84,11 +85,14 @@ class AsyncClient:
         """Drive a plan of ``core``; the verbs below are made of this."""
         return self._session.run(plan)
 
-    def namespace(self, prefix: Key) -> Self:
-        """Return the same client with every key prefixed; it shares all connections and needs no closing of its own."""
+    def namespace(self, prefix: Key, *, serializer: str | Serializer | None = None) -> Self:
+        """Return the same client with every key prefixed; it shares all connections and needs no closing of its own.
+
+        ``serializer`` replaces that of ``ClientConfig`` for what is written here.
+        """
         scoped = object.__new__(type(self))
         scoped._session = self._session
-        scoped._space = self.brain.spaces.within(self._space, prefix)
+        scoped._space = self.brain.spaces.within(self._space, prefix, serializer)
         return scoped
 
     def get(

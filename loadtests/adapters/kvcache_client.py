@@ -14,7 +14,7 @@ from typing import Any
 from kvcache_client import Client
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
-from kvcache_client.core.brain import ClientConfig
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Outcome, Round
 from kvcache_client.protocol.errors import InDoubt, KvCacheError
 from kvcache_client.protocol.verbs import Request

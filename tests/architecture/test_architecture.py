@@ -44,6 +44,7 @@ IMPURE_MODULES = {
     *("time", "random", "secrets", "os", "pathlib", "shutil", "tempfile"),
 }
 UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
+UNSAFE_IMPORTERS = {"client/kvcache_client/protocol/signed_pickle.py": "unpickles only what it finds signed"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 PROMISES = ("TODO", "FIXME", "XXX", "HACK")
 AWAITING = ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor
@@ -241,7 +242,7 @@ def swallows(node: ast.AST) -> bool:
 
 
 def test_no_data_is_run_as_code() -> None:
-    assert imported_from(SOURCES, UNSAFE_MODULES) == []
+    assert {place.partition(":")[0] for place in imported_from(SOURCES, UNSAFE_MODULES)} == set(UNSAFE_IMPORTERS)
     assert found_in(SOURCES, lambda node: calls(node, UNSAFE_CALLS)) == []
 
 

@@ -295,7 +295,7 @@ def test_a_damaged_payload_is_reported_with_the_raw_record(flags: int, payload: 
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("flags", [5, 15, 0x10, 0x70, 0x13, TOMBSTONE | 1, 0xFF])
+@pytest.mark.parametrize("flags", [6, 13, 15, 0x30, 0x70, 0x33, 0x1F, 0x1D, TOMBSTONE | 1, TOMBSTONE | 0x10, 0xFF])
 def test_flags_from_the_future_are_named_and_not_guessed_at(flags: int) -> None:
     with pytest.raises(UndecodableValue, match=f"flags {flags:#04x}, which this client does not know") as caught:
         decode_record(record(flags, b"1"))

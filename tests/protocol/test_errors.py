@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kvcache_client.protocol import errors
+from kvcache_client.protocol import errors, value_errors
 from kvcache_client.protocol.errors import (
     ERRORS,
     ConnectFailed,
@@ -29,13 +29,14 @@ from kvcache_client.protocol.verbs import Status
 def tree(root: type[KvCacheError] = KvCacheError) -> list[type[KvCacheError]]:
     """Every error of the package; not those that a test made."""
     inner = [error for child in root.__subclasses__() for error in tree(child)]
-    return [error for error in (root, *inner) if error.__module__ == errors.__name__]
+    return [error for error in (root, *inner) if error.__module__ in (errors.__name__, value_errors.__name__)]
 
 
 def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
     names = {error.__name__ for error in tree()}
-    assert names | {"ERRORS", "error_from_wire"} == set(errors.__all__)
-    drawn = set(re.findall(r"\b[A-Z]\w+", (errors.__doc__ or "").partition("::")[2]))
+    assert names | {"ERRORS", "error_from_wire"} == {*errors.__all__, *value_errors.__all__}
+    pictures = [(module.__doc__ or "").partition("::")[2] for module in (errors, value_errors)]
+    drawn = set(re.findall(r"\b[A-Z]\w+", "\n".join(pictures)))
     assert names <= drawn, names - drawn
 
 

@@ -79,7 +79,7 @@ class Brain:
         self.avoided = self.health.avoided
         self.counters = Counters()
         self.nodes = Nodes()
-        self.spaces = Spaces()
+        self.spaces = Spaces(config.value_form())
         self.lagging = Lagging(around.monotonic, around.mutex)
         self.behind = self.lagging.marks
         self._policies: dict[str, Balancing] = {}

@@ -11,8 +11,10 @@ from typing import Any, Final
 from kvcache_client.core.balancing import DEFAULT, Balancing, check_balancing
 from kvcache_client.core.consistency import Acks, check_acks, check_level
 from kvcache_client.core.retry import Backoff
+from kvcache_client.core.values import ValueForm
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
+from kvcache_client.protocol.serializers import Serializer
 from kvcache_client.protocol.verbs import Role
 
 __all__ = ["ClientConfig", "configured"]
@@ -46,6 +48,16 @@ class ClientConfig:
     role: Role = Role.CLIENT
     name: str = ""
     """How this client introduces itself to nodes."""
+    serializer: str | Serializer = "msgpack"
+    """How values are written: ``msgpack``, ``json``, ``bytes``, or an object with ``name``, ``dumps`` and ``loads``."""
+    serializers: tuple[Serializer, ...] = ()
+    """Further ones, for reading what others wrote."""
+    compression: str | None = None
+    """``zstd`` or ``lz4`` for large payloads, each an extra of the package; compressed values are always read."""
+    compress_over: int | None = None
+    """Compress payloads of more bytes than this, 1024 by default; kept only if it made them smaller."""
+    expanded_limit: int = VALUE_BYTES_CAP
+    """Bytes that a payload may have before it is compressed, and after it is expanded."""
     backoff: Backoff = field(default_factory=Backoff)
     """How long a node that can't be reached is left alone."""
 
@@ -58,6 +70,11 @@ class ClientConfig:
         check_balancing(self.balancing, self.zone)
         if not 0 < self.value_limit <= VALUE_BYTES_CAP:
             raise InvalidOption(f"value_limit={self.value_limit!r}: must be 1 to {VALUE_BYTES_CAP} bytes")
+        self.value_form()
+
+    def value_form(self) -> ValueForm:
+        """Return the form of values that these options ask for. Raises ``InvalidOption``."""
+        return ValueForm(self.serializer, self.serializers, self.compression, self.compress_over, self.expanded_limit)
 
 
 def configured(config: ClientConfig | None, named: str = "", **options: Any) -> ClientConfig:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from kvcache_client.protocol.codec import Key, Value, decode_record, encode_key, encode_value, prefixed
+from kvcache_client.core.values import Decode, Encode, ValueForm
+from kvcache_client.protocol.codec import Key, encode_key, prefixed
+from kvcache_client.protocol.serializers import Serializer
 
 __all__ = ["Lookups", "Space", "Spaces"]
 
@@ -33,16 +35,15 @@ class Lookups:
 class Space:
     """A prefix of keys, with the form of its values and the counters of its reads."""
 
-    __slots__ = ("decode", "encode", "lookups", "name_of", "prefix")
+    __slots__ = ("decode", "encode", "form", "lookups", "name_of", "prefix")
 
-    def __init__(self, prefix: bytes, lookups: Lookups) -> None:
+    def __init__(self, prefix: bytes, form: ValueForm, lookups: Lookups) -> None:
         self.prefix = prefix
         self.name_of: Callable[[Key], bytes] = prefixed(encode_key, prefix) if prefix else encode_key
         """Turns a caller's key into that of the cluster. Raises ``InvalidKey``."""
-        self.encode: Callable[[Value], tuple[int, bytes]] = encode_value
-        """Turns a value into flags and payload."""
-        self.decode: Callable[[bytes], Value] = decode_record
-        """Turns a live record into its value."""
+        self.form = form
+        self.encode: Encode = form.encoder()
+        self.decode: Decode = form.decoder()
         self.lookups = lookups
 
     def __repr__(self) -> str:
@@ -54,21 +55,22 @@ class Spaces:
 
     __slots__ = ("lookups", "whole")
 
-    def __init__(self) -> None:
+    def __init__(self, form: ValueForm) -> None:
         self.lookups: dict[bytes, Lookups] = {}
         """Prefix -> what reads have found."""
-        self.whole = self.of(b"")
+        self.whole = Space(b"", form, self._lookups_of(b""))
         """The space without a prefix."""
 
-    def of(self, prefix: bytes) -> Space:
-        """Return the space of the keys under ``prefix``."""
-        if prefix not in self.lookups and len(self.lookups) >= _SPACES_COUNTED:
-            return Space(prefix, self.lookups.setdefault(_REST, Lookups()))
-        return Space(prefix, self.lookups.setdefault(prefix, Lookups()))
+    def within(self, space: Space, prefix: Key, serializer: str | Serializer | None = None) -> Space:
+        """Return the space of the keys of ``space`` that begin with ``prefix``. Raises ``InvalidKey``, ``InvalidOption``."""
+        name = space.name_of(prefix)
+        form = space.form if serializer is None else space.form.with_serializer(serializer)
+        return Space(name, form, self._lookups_of(name))
 
-    def within(self, space: Space, prefix: Key) -> Space:
-        """Return the space of the keys of ``space`` that begin with ``prefix``. Raises ``InvalidKey``."""
-        return self.of(space.name_of(prefix))
+    def _lookups_of(self, prefix: bytes) -> Lookups:
+        if prefix not in self.lookups and len(self.lookups) >= _SPACES_COUNTED:
+            prefix = _REST
+        return self.lookups.setdefault(prefix, Lookups())
 
     def __repr__(self) -> str:
         return f"<Spaces {self.lookups!r}>"

@@ -13,18 +13,31 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 
+from kvcache_client.protocol.compression import expanded
 from kvcache_client.protocol.errors import InvalidKey, UndecodableValue, UnsupportedValue
 from kvcache_client.protocol.extensions import pack_extension, unpack_extension
-from kvcache_client.protocol.limits import KEY_BYTES
-from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, PayloadType, unfenced
+from kvcache_client.protocol.limits import KEY_BYTES, VALUE_BYTES_CAP
+from kvcache_client.protocol.record import COMPRESSION_MASK, FLAGS, HEADER_BYTES, MARKED, PayloadType, unfenced
 from kvcache_client.protocol.refusals import complaint
+from kvcache_client.protocol.serializers import NO_SERIALIZERS, Serializer, load_with
 
-__all__ = ["INT64_MAX", "INT64_MIN", "Key", "Value", "decode_record", "encode_key", "encode_value", "prefixed"]
+__all__ = [
+    "INT64_MAX",
+    "INT64_MIN",
+    "KNOWN_BY_ALL",
+    "Key",
+    "Known",
+    "Value",
+    "decode_record",
+    "encode_key",
+    "encode_value",
+    "prefixed",
+]
 
 Key: TypeAlias = str | bytes
 """What a caller may pass as a key; text is encoded as UTF-8."""
@@ -41,6 +54,8 @@ _BYTES: Final = int(PayloadType.BYTES)
 _TEXT: Final = int(PayloadType.TEXT)
 _INTEGER: Final = int(PayloadType.INTEGER)
 _JSON: Final = int(PayloadType.JSON)
+_SERIALIZED: Final = int(PayloadType.SERIALIZED)
+_TYPE: Final = 0x0F
 
 # Packer itself, for packb is a Python function around it; and no look-up of either in its module for each value.
 _Packer: Final = msgpack.Packer
@@ -51,6 +66,18 @@ _DAMAGE: Final = (
     *(struct.error, msgpack.exceptions.UnpackException),
 )
 """What Python and msgpack raise when bytes are not what they should be."""
+
+
+class Known(NamedTuple):
+    """What a reader can make sense of beside the built-in forms."""
+
+    serializers: Mapping[str, Serializer]
+    """Name -> serializer of the caller's own."""
+    expanded_limit: int
+    """Bytes that a compressed payload may expand to."""
+
+
+KNOWN_BY_ALL: Final = Known(NO_SERIALIZERS, VALUE_BYTES_CAP)
 
 
 def encode_key(key: Key) -> bytes:
@@ -96,7 +123,7 @@ def encode_value(value: Value) -> tuple[int, bytes]:
         raise UnsupportedValue(complaint(value, error)) from error
 
 
-def decode_record(record: bytes) -> Value:
+def decode_record(record: bytes, known: Known = KNOWN_BY_ALL) -> Value:
     """Return the Python value of a live record. Raises ``UndecodableValue`` with the raw record in ``detail``."""
     flags = record[FLAGS]
     payload = record[HEADER_BYTES:]
@@ -111,11 +138,22 @@ def decode_record(record: bytes) -> Value:
             return _unpackb(payload, strict_map_key=False, ext_hook=unpack_extension)
         if flags == _JSON:
             return json.loads(payload)
-        if flags in MARKED and (bare := unfenced(record))[FLAGS] not in MARKED:
-            return decode_record(bare)
-    except UndecodableValue as error:  # from within an extension, where the record is not known
+        return _decode_wrapped(record, flags, known)
+    except UndecodableValue as error:  # from within, where the whole record is not known
         error.detail = record
         raise
     except _DAMAGE as error:
         raise UndecodableValue(f"a damaged payload with flags {flags:#04x}: {error}", detail=record) from error
+
+
+def _decode_wrapped(record: bytes, flags: int, known: Known) -> Value:
+    """Return the value of a record whose payload is not the value itself. Each wrapper may be there once, so this ends."""
+    if flags in MARKED and (bare := unfenced(record))[FLAGS] not in MARKED:
+        return decode_record(bare, known)
+    if flags == _SERIALIZED:
+        return load_with(known.serializers, record[HEADER_BYTES:])
+    if 0 < flags & COMPRESSION_MASK == flags & ~_TYPE and flags & _TYPE <= _SERIALIZED:
+        original = expanded(record, known.expanded_limit)
+        if original is not None:
+            return decode_record(original, known)
     raise UndecodableValue(f"a payload with flags {flags:#04x}, which this client does not know", detail=record)

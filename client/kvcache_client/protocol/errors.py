@@ -8,7 +8,7 @@ connection that carried it must be closed (``closes_connection``). Never here: d
     |   |-- InvalidKey  InvalidTtl  InvalidOption  UnsupportedValue  ValueTooLarge  BatchTooLarge
     |   |-- NotAnInteger  CounterOverflow  KeyNotFound
     |   `-- ClientClosed  WrongEventLoop
-    |-- UndecodableValue             the value was written by something that this client does not understand
+    |-- UndecodableValue             by something that this client does not understand; its branch is in value_errors
     |-- ProtocolError                the other end broke the rules of WIRE.md
     |   |-- MalformedFrame  FrameTooLarge  UnknownVerb  InvalidRecord
     |   `-- HelloRequired  VersionMismatch  WrongCluster  Forbidden

@@ -18,6 +18,7 @@ __all__ = [
     "LEASE_MS_MAX",
     "LEASE_MS_MIN",
     "REPLY_BYTES",
+    "SERIALIZER_NAME_BYTES",
     "TEXT_BYTES",
     "TTL_SECONDS",
     "VALUE_BYTES",
@@ -44,6 +45,9 @@ KEYS_PER_BATCH: Final = 100_000
 
 REPLY_BYTES: Final = 8 * 1024 * 1024
 """A node stops filling a GET_MANY reply here; the keys left over are marked ``ReplyFull`` and asked again."""
+
+SERIALIZER_NAME_BYTES: Final = 64
+"""Longest name of a serializer, in UTF-8."""
 
 TEXT_BYTES: Final = 4096
 """Longest text field of a message, in UTF-8: names and what an error says. Who sends more than that cuts it."""

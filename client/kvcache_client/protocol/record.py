@@ -17,6 +17,8 @@ from enum import IntEnum
 from typing import Final
 
 __all__ = [
+    "COMPRESSION_MASK",
+    "COMPRESSION_SHIFT",
     "EXPIRY",
     "FLAGS",
     "HEADER_BYTES",
@@ -60,6 +62,10 @@ TOMBSTONE: Final = 0x80
 TOMBSTONE_MS: Final = 30 * 60 * 1000
 """How long a tombstone is kept: longer than any node may be away without wiping itself."""
 
+COMPRESSION_MASK: Final = 0x70
+COMPRESSION_SHIFT: Final = 4
+"""Where in the flags the number of the compression stands; 0 is none."""
+
 # Expiry is 48 bits wide; struct knows no such field, so it is packed as 16 + 32.
 _HEADER: Final = struct.Struct(">QHIB")
 
@@ -73,6 +79,8 @@ class PayloadType(IntEnum):
     INTEGER = 3
     """A decimal number in ASCII; the only payload that a node reads (incr)."""
     JSON = 4
+    SERIALIZED = 5
+    """By a serializer of the caller's own: 1 byte length of its name, its name, what it made of the value."""
     RESTORED = 14
     """Brought back by a restore over a flush: 8 bytes version up to which that hides, 1 byte flags, the payload."""
     FENCED = 15
@@ -181,6 +189,8 @@ def is_tombstone(record: bytes) -> bool:
 def describe(record: bytes) -> str:
     """Return a short human form that never shows the value."""
     kind = "tombstone" if is_tombstone(record) else _PAYLOAD_NAMES.get(record[FLAGS] & 0x0F, "unknown")
+    if record[FLAGS] & COMPRESSION_MASK:
+        kind = f"compressed {kind}"
     expiry = expiry_of(record)
     until = "never" if expiry == NEVER else f"{expiry} ms"
     return f"<record {kind} version={version_of(record):#x} expiry={until} payload={len(record) - HEADER_BYTES} B>"

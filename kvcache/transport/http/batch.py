@@ -17,7 +17,7 @@ from kvcache.transport.http.batch_form import SetRow, read_batch
 from kvcache.transport.http.body import BodyReader
 from kvcache.transport.http.kv import RecordClient, remaining_seconds
 from kvcache.transport.http.limits import HttpLimits
-from kvcache.transport.http.media import payload_type_of
+from kvcache.transport.http.media import shown
 from kvcache_client.core import plans
 from kvcache_client.core.batches import read_many, write_many
 from kvcache_client.core.brain import Brain
@@ -33,9 +33,7 @@ from kvcache_client.protocol.limits import KEYS_PER_FRAME
 from kvcache_client.protocol.record import (
     TOMBSTONE_MS,
     make_record,
-    payload_of,
     tombstone,
-    unfenced,
     version_of,
 )
 
@@ -149,12 +147,11 @@ def _slices(items: Sequence[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
 
 
 def _hit(record: bytes, now_ms: int) -> Any:
-    record = unfenced(record)
     try:
-        kind = payload_type_of(record)
+        value = shown(record)
     except KvCacheError as error:
         return _error(error)
-    return [kind.name.lower(), payload_of(record), version_of(record), remaining_seconds(record, now_ms)]
+    return [value.kind.name.lower(), value.payload, version_of(record), remaining_seconds(record, now_ms)]
 
 
 def _outcome(written: Written | KvCacheError, field_name: str) -> Any:

@@ -11,10 +11,10 @@ The request is a map of up to three lists, the reply a map of as many; each outc
     error = {"error": name, "message": text, "retryable": bool}
 
 Gets are done first, then sets, then deletes. A key is bin or str. Values travel as raw payloads (bin) with the name of
-their type: bytes, text, integer, json or msgpack; so a node never decodes and encodes again what it only passes on, and one
-odd value can't spoil a reply. In a set, a bare bin is bytes and a bare str is text; any other type is named: ``["k",
-b'{"a": 1}', 60.0, "json"]``. ``ttl`` is seconds or nil; ``version`` is what If-Match takes. A key that is set twice keeps
-its last value.
+their type: bytes, text, integer, json, msgpack or serialized (which begins with the name of its serializer, as WIRE.md says);
+so a node never decodes and encodes again what it only passes on, and one odd value can't spoil a reply. In a set, a bare bin
+is bytes and a bare str is text; any other type is named: ``["k", b'{"a": 1}', 60.0, "json"]``. ``ttl`` is seconds or nil;
+``version`` is what If-Match takes. A key that is set twice keeps its last value.
 
 A batch that is wrong in any place (a bad key, a bad ttl, a payload that is not what its type says) is refused as a whole
 before anything is done. After that, what goes wrong with one key is that key's outcome. When a reply has reached its limit

@@ -11,6 +11,8 @@ embedded client), or reading a body (``body``).
 * ``Cache-Control: no-cache``: a copy may be kept but must be revalidated, which If-None-Match makes cheap (304). A
   ``max-age`` would let somebody's proxy serve what was deleted here. For the same reason there is no ``Expires``:
   KvCache-TTL holds the seconds that the key has left to live, and is absent when it does not expire.
+* What a client has compressed is sent expanded. What was written by a serializer of somebody's own is sent as it is, and
+  KvCache-Serializer names the serializer, percent-encoded.
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import ETag, web
 
 from kvcache.transport.http.answers import Refusal
 from kvcache.transport.http.body import BodyReader
-from kvcache.transport.http.media import MEDIA_TYPES, check_payload, payload_type_for, payload_type_of
+from kvcache.transport.http.media import MEDIA_TYPES, check_payload, payload_type_for, shown
 from kvcache_client.core import plans
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Plan
 from kvcache_client.protocol.codec import encode_key
 from kvcache_client.protocol.errors import InvalidKey, InvalidOption, InvalidTtl, KeyNotFound, ValueTooLarge
-from kvcache_client.protocol.record import NEVER, expiry_of, payload_of, unfenced, version_of
+from kvcache_client.protocol.record import NEVER, expiry_of, version_of
 from kvcache_client.protocol.verbs import ABSENT, PRESENT
 from kvcache_client.protocol.version import MAX_VERSION
 
@@ -91,19 +93,21 @@ class KeyRoutes:
             if request.if_match is not None:
                 raise _failed_precondition(0)
             raise KeyNotFound(f"{key!r:.80} is not there")
-        record = unfenced(record)
         version = version_of(record)
         headers = {"ETag": _etag(version), "Cache-Control": "no-cache"}
         if request.if_match is not None and not _matches(request.if_match, version, weakly=False):
             raise _failed_precondition(version)
         if request.if_none_match is not None and _matches(request.if_none_match, version, weakly=True):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        headers["Content-Type"] = MEDIA_TYPES[payload_type_of(record)]
+        value = shown(record)
+        headers["Content-Type"] = MEDIA_TYPES[value.kind]
+        if value.serializer is not None:
+            headers["KvCache-Serializer"] = quote(value.serializer)
         headers["X-Content-Type-Options"] = "nosniff"  # stored text must not run as a page of this origin
         seconds = remaining_seconds(record, self._client.brain.hlc.now_ms())
         if seconds is not None:
             headers["KvCache-TTL"] = f"{seconds:.3f}"
-        return web.Response(body=payload_of(record), headers=headers)
+        return web.Response(body=value.body, headers=headers)
 
     async def put(self, request: web.BaseRequest) -> web.Response:
         """Answer PUT. Everything that can be wrong with the request is found before the body is read."""

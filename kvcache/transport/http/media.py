@@ -1,7 +1,8 @@
 """Media types: what the HTTP world calls the types of payloads, and what each must look like.
 
-Here lives the mapping both ways and the check of a payload that comes from outside. Never here: decoding for use; a
-payload is checked once, when it comes in, and travels as the bytes that it is.
+Here lives the mapping both ways, the unwrapping of what is shown, and the check of a payload that comes from outside. Never
+here: decoding for use; a payload is checked once, when it comes in, and travels as the bytes that it is. Only what a client
+has compressed is expanded, since a reader without its extra could do nothing with it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NoReturn
 
@@ -16,10 +18,13 @@ import msgpack
 
 from kvcache.transport.http.answers import Refusal
 from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
+from kvcache_client.protocol.compression import expanded
 from kvcache_client.protocol.errors import UndecodableValue, UnsupportedValue
-from kvcache_client.protocol.record import FLAGS, PayloadType
+from kvcache_client.protocol.limits import VALUE_BYTES_CAP
+from kvcache_client.protocol.record import COMPRESSION_MASK, FLAGS, PayloadType, payload_of, unfenced
+from kvcache_client.protocol.serializers import serializer_name
 
-__all__ = ["MEDIA_TYPES", "TYPE_NAMES", "check_payload", "payload_type_for", "payload_type_of"]
+__all__ = ["MEDIA_TYPES", "TYPE_NAMES", "Shown", "check_payload", "payload_type_for", "shown"]
 
 MEDIA_TYPES: Final[Mapping[PayloadType, str]] = {
     PayloadType.BYTES: "application/octet-stream",
@@ -27,11 +32,12 @@ MEDIA_TYPES: Final[Mapping[PayloadType, str]] = {
     PayloadType.INTEGER: "text/plain; charset=utf-8",
     PayloadType.JSON: "application/json",
     PayloadType.MSGPACK: "application/msgpack",
+    PayloadType.SERIALIZED: "application/octet-stream",
 }
 """Payload type -> Content-Type of a GET."""
 
 TYPE_NAMES: Final[Mapping[str, PayloadType]] = {kind.name.lower(): kind for kind in MEDIA_TYPES}
-"""Name -> payload type, as batches call them: msgpack, bytes, text, integer, json."""
+"""Name -> payload type, as batches call them: bytes, text, integer, json, msgpack, serialized."""
 
 _MSGPACK_NAMES: Final = frozenset({"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"})
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -56,12 +62,39 @@ def payload_type_for(content_type: str, charset: str | None) -> PayloadType:
     return found
 
 
-def payload_type_of(record: bytes) -> PayloadType:
-    """Return the payload type of a live record. Raises ``UndecodableValue`` for flags from the future."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A value as HTTP shows it: without fence and compression."""
+
+    kind: PayloadType
+    payload: bytes
+
+    @property
+    def serializer(self) -> str | None:
+        """The name of the serializer that wrote it, unless every client can read it."""
+        return serializer_name(self.payload)[0] if self.kind is PayloadType.SERIALIZED else None
+
+    @property
+    def body(self) -> bytes:
+        """The payload without that name."""
+        return self.payload[serializer_name(self.payload)[1] :] if self.kind is PayloadType.SERIALIZED else self.payload
+
+
+def shown(record: bytes) -> Shown:
+    """Return what there is to show of a live record. Raises ``UndecodableValue`` for what this node cannot make sense of."""
+    bare = unfenced(record)
+    flags = bare[FLAGS]
     try:
-        return PayloadType(record[FLAGS])
+        if flags & COMPRESSION_MASK:
+            bare = expanded(bare, VALUE_BYTES_CAP) or bare
+        kind = PayloadType(bare[FLAGS])
+        if kind is PayloadType.SERIALIZED:
+            serializer_name(payload_of(bare))
     except ValueError as error:
-        raise UndecodableValue(f"a payload with flags {record[FLAGS]:#04x}, which this node does not know") from error
+        raise UndecodableValue(f"a payload with flags {flags:#04x} that this node cannot read: {error}") from error
+    if kind not in MEDIA_TYPES:
+        raise UndecodableValue(f"a payload with flags {flags:#04x}, which this node does not know")
+    return Shown(kind, payload_of(bare))
 
 
 def check_payload(kind: PayloadType, payload: bytes, place: str = "the body") -> None:
@@ -75,6 +108,8 @@ def check_payload(kind: PayloadType, payload: bytes, place: str = "the body") ->
             _skip_one(payload)
         elif kind is PayloadType.INTEGER:
             _check_integer(payload)
+        elif kind is PayloadType.SERIALIZED:
+            serializer_name(payload)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise Refusal(HTTPStatus.BAD_REQUEST, f"{place} is not {kind.name.lower()}: {reason:.200}") from error

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from kvcache.transport.http.answers import error_response
 from kvcache.transport.http.batch_form import Batch, read_batch
 from kvcache.transport.http.limits import HttpLimits
+from kvcache_client.protocol.compression import COMPRESSIONS
 from kvcache_client.protocol.errors import KvCacheError, Unavailable
-from kvcache_client.protocol.record import NEVER, PayloadType, flags_of, make_record, payload_of, version_of
+from kvcache_client.protocol.record import (
+    NEVER,
+    PayloadType,
+    fenced,
+    flags_of,
+    make_record,
+    payload_of,
+    version_of,
+)
 
 BATCH = "application/msgpack"
 
@@ -238,3 +247,21 @@ def test_a_well_formed_batch_is_read_as_it_was_written(gets, sets, deletes):
     assert [(row.key, row.payload, row.ttl) for row in batch.set] == [
         (as_bytes(key), as_bytes(value), ttl) for key, value, ttl in sets
     ]
+
+
+async def test_values_that_clients_wrapped_are_shown_bare_and_a_serializers_can_be_set_again(world):
+    zstd = COMPRESSIONS[1]
+    records = world.node.client.records
+    records[b"small"] = make_record(5 << 21, NEVER, PayloadType.TEXT | 0x10, zstd.compress(b"x" * 500))
+    records[b"guarded"] = make_record(5 << 21, NEVER, *fenced(7, PayloadType.BYTES, b"b"))
+    records[b"bad"] = make_record(5 << 21, NEVER, PayloadType.TEXT | 0x10, b"junk")
+    records[b"own"] = make_record(5 << 21, NEVER, PayloadType.SERIALIZED, b"\x03owndata")
+    read = (await outcomes(world, {"get": ["small", "guarded", "bad", "own"]}))["get"]
+    assert [row[:2] for row in read[:2]] == [["text", b"x" * 500], ["bytes", b"b"]]
+    assert read[2]["error"] == "UndecodableValue"
+    assert read[3][:2] == ["serialized", b"\x03owndata"]
+    await outcomes(world, {"set": [["copy", read[3][1], None, "serialized"]]})
+    assert payload_of(records[b"copy"]) == b"\x03owndata"
+    for bad in ("fenced", "soft"):
+        assert (await post(world, {"set": [["k", b"x", None, bad]]})).status == 415
+    assert (await post(world, {"set": [["k", b"\x09short", None, "serialized"]]})).status == 400

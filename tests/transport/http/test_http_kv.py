@@ -2,11 +2,16 @@
 
 import json
 
+import lz4.frame
 import msgpack
 import pytest
+import zstandard
 
+from kvcache_client.protocol import compression
+from kvcache_client.protocol.compression import COMPRESSIONS
 from kvcache_client.protocol.errors import InDoubt, Unavailable
 from kvcache_client.protocol.record import (
+    COMPRESSION_SHIFT,
     NEVER,
     PayloadType,
     fenced,
@@ -315,3 +320,69 @@ async def test_a_record_from_the_future_is_an_error_and_not_a_wrong_value(world)
     world.node.client.records[b"user:1"] = make_record(9 << 21, NEVER, 0x11, b"squeezed")
     answer = await world.ask("GET", KEY)
     assert (answer.status, json.loads(answer.body)["error"]) == (500, "UndecodableValue")
+
+
+TEXT = b"all work and no play " * 100
+
+
+def stored(world, flags, payload, key=b"user:1"):
+    world.node.client.records[key] = make_record(5 << 21, NEVER, flags, payload)
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS.values(), ids=lambda kind: kind.name)
+async def test_what_a_client_compressed_is_sent_expanded(world, kind):
+    compressed = kind.compress(TEXT)
+    stored(world, PayloadType.TEXT | kind.code << COMPRESSION_SHIFT, compressed)
+    got = await world.ask("GET", KEY)
+    assert (got.status, got.body) == (200, TEXT)
+    assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
+    stored(world, *fenced(7, PayloadType.TEXT | kind.code << COMPRESSION_SHIFT, compressed))
+    assert (await world.ask("GET", KEY)).body == TEXT
+
+
+async def test_a_fenced_value_is_shown_without_its_fence(world):
+    stored(world, *fenced(7, PayloadType.JSON, b"[1]"))
+    got = await world.ask("GET", KEY)
+    assert (got.status, got.headers["Content-Type"], got.body) == (200, "application/json", b"[1]")
+
+
+async def test_a_value_of_somebodys_own_serializer_is_sent_as_it_is_and_named(world):
+    stored(world, PayloadType.SERIALIZED, "\x06ü\r\nadata".encode().replace(b"\x06", b"\x05"))
+    got = await world.ask("GET", KEY)
+    assert (got.status, got.body) == (200, b"data")
+    assert got.headers["Content-Type"] == "application/octet-stream"
+    assert got.headers["KvCache-Serializer"] == "%C3%BC%0D%0Aa"
+
+
+async def test_a_node_without_the_package_says_what_to_install(world, monkeypatch):
+    kind = COMPRESSIONS[1]
+    stored(world, PayloadType.TEXT | 0x10, kind.compress(TEXT))
+
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(compression, "import_module", missing)
+    monkeypatch.setattr(kind, "_module", None)
+    got = await world.ask("GET", KEY)
+    assert got.status == 501
+    assert json.loads(got.body)["error"] == "MissingExtra"
+    assert "pip install 'kvcache[zstd]'" in json.loads(got.body)["message"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "payload", "status"),
+    [
+        (0x11, zstandard.ZstdCompressor().compress(bytes(17 << 20)), 413),
+        (0x21, lz4.frame.compress(bytes(17 << 20)), 413),
+        (0x11, b"junk", 500),
+        (0x31, b"from the future", 500),
+        (6, b"from the future", 500),
+        (PayloadType.SERIALIZED, b"\x09short", 500),
+        (PayloadType.FENCED, b"short", 500),
+    ],
+)
+async def test_a_value_that_cannot_be_shown_is_an_error_and_never_half_a_value(world, flags, payload, status):
+    stored(world, flags, payload)
+    got = await world.ask("GET", KEY)
+    assert got.status == status
+    assert json.loads(got.body)["error"] in ("UndecodableValue", "ExpandedTooLarge")

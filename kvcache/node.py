@@ -62,6 +62,9 @@ _log = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 3.0
 """What HTTP requests under way get to finish when the node stops."""
 
+_FLOOR_SECONDS: Final = 0.25
+"""What the others may take to tell the highest fence; with what the coordinator may take, an operator is answered in a second."""
+
 _AGAIN_SECONDS: Final = 1.0
 """How long a background task that has failed waits before it begins anew."""
 
@@ -202,7 +205,7 @@ class Node:
     async def _highest_fence(self, resource: str) -> int:
         """Return the highest fence of a resource that any node that answers has seen."""
         name = "lock" if resource.startswith("user:") else resource
-        reports = await self._run(reports_of(self.topology()))
+        reports = await self._run(reports_of(self.topology(), _FLOOR_SECONDS))
         seen = [report.fences.get(name, 0) for report in reports.values()]
         highest: int = max([self.service.fences.highest.get(name, 0), *seen])
         return highest

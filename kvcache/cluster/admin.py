@@ -35,6 +35,8 @@ __all__ = ["Admin", "OnProgress", "Progress"]
 LEASE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 _REPAIRED_AT_ONCE: Final = 128
+_CHANGE_SECONDS: Final = 5.0
+"""What a change may take: the node computes the placement that follows from it, and other changes may come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,8 @@ class Admin:
         wish = json.dumps({"change": change, **arguments}).encode()
         async with self.lock("topology", change) as lock:
             lock.ensure_held()
-            reply = await self.client.run(ask_any(self.client.brain, [0, Verb.CHANGE, lock.fence, wish]))
+            request = [0, Verb.CHANGE, lock.fence, wish]
+            reply = await self.client.run(ask_any(self.client.brain, request, _CHANGE_SECONDS))
         epoch: int = reply[2]
         return {"epoch": epoch, "fence": lock.fence, "unconfirmed": await self._unconfirmed(epoch)}
 

@@ -67,10 +67,10 @@ class Timings:
     """How long a node that finds no document waits for signs of others before it founds a cluster."""
 
 
-def reports_of(topology: Topology) -> Plan[dict[str, Report]]:
-    """Return what each member that is not down reports; those that don't answer are missing."""
+def reports_of(topology: Topology, seconds: float = _ASK_SECONDS) -> Plan[dict[str, Report]]:
+    """Return what each member that is not down reports; those that don't answer within ``seconds`` are missing."""
     nodes = [member.id for member in topology.members if member.state != "down"]
-    outcomes = yield Within([(node, [0, Verb.REPORT]) for node in nodes], _ASK_SECONDS)
+    outcomes = yield Within([(node, [0, Verb.REPORT]) for node in nodes], seconds)
     return {
         node: Report.from_fields(_json(outcome[2]))
         for node, outcome in zip(nodes, outcomes, strict=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
@@ -20,7 +20,10 @@ from redis.exceptions import RedisError, ResponseError
 from kvcache.option_values import parse_coordinator, parse_name
 from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption
 
-__all__ = ["Coordinator", "Subscription", "checked_cluster"]
+__all__ = ["COORDINATOR_SECONDS", "Coordinator", "Subscription", "checked_cluster"]
+
+COORDINATOR_SECONDS: Final = 0.6
+"""What one exchange with the server may take, so that an operator is told within a second that it does not answer."""
 
 
 class Coordinator:
@@ -34,7 +37,7 @@ class Coordinator:
     been applied.
     """
 
-    def __init__(self, url: str, *, timeout: float = 1.0) -> None:
+    def __init__(self, url: str, *, timeout: float = COORDINATOR_SECONDS) -> None:
         self._redis = _client(_checked(parse_coordinator, "coordinator", url), timeout)
         self.server = _without_secrets(url)
         self.timeout = timeout
@@ -73,7 +76,8 @@ class Coordinator:
                 f"coordination at {self.server} refused: {error}", detail=str(error).partition(" ")[0].encode()
             ) from error
         except (RedisError, OSError) as error:
-            reason = str(error) or type(error).__name__
+            silent = isinstance(error, TimeoutError | redis.TimeoutError)
+            reason = f"not within {self.timeout:g} s" if silent else str(error) or type(error).__name__
             raise ControlPlaneUnavailable(f"coordination at {self.server} does not answer: {reason}") from error
         finally:
             if task and task.cancelling() > cancellations:

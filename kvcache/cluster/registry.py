@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from kvcache.cluster.changes import registered
-from kvcache.cluster.coordinator import Coordinator, Subscription, checked_cluster
+from kvcache.cluster.coordinator import COORDINATOR_SECONDS, Coordinator, Subscription, checked_cluster
 from kvcache.cluster.outage import Outage, delays
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import ControlPlaneUnavailable, StaleFence, TopologyError
@@ -91,7 +91,7 @@ class Registry:
         url: str,
         cluster: str,
         *,
-        timeout: float = 1.0,
+        timeout: float = COORDINATOR_SECONDS,
         jitter: Callable[[], float] = _draw,
     ) -> None:
         self.cluster = checked_cluster(cluster)

@@ -56,6 +56,29 @@ def silence() -> NoAnswer:
     return NoAnswer("silent")
 
 
+def test_a_request_that_was_set_aside_outlives_the_sweep_and_still_gets_its_reply(link: Link) -> None:
+    (patient, waiter), (hasty, other) = ask(link), ask(link)
+    link.set_aside(patient)
+    assert link.expire(hasty, silence) == 1
+    assert (other.done(), waiter.done(), link.waiting) == (True, False, 0)
+    link.receive(pack_message(patient, int(Status.MISS)))
+    assert waiter.outcome == (patient, int(Status.MISS))
+    link.receive(pack_message(patient, int(Status.MISS)))
+    assert link.late == 1
+
+
+def test_requests_that_were_set_aside_end_with_their_caller_the_connection_or_a_verdict(link: Link) -> None:
+    (first, left), (second, given_up), (third, cut) = (ask(link) for _ in range(3))
+    left.cancelled = True
+    for number in (first, second, third):
+        link.set_aside(number)
+    link.give_up(second, silence())
+    link.fail(lambda: NoAnswer("cut"))
+    assert isinstance(given_up.outcome, NoAnswer)
+    assert str(cut.outcome) == "cut"
+    assert left.outcome is None
+
+
 def test_requests_leave_together_each_with_its_own_id(link: Link) -> None:
     numbers = [ask(link, b"%d" % number)[0] for number in range(5)]
     messages = FrameReader(1 << 20).feed(link.output())

@@ -62,10 +62,25 @@ def test_another_node_is_asked_with_the_same_token(brain: Brain, failure: Any) -
     assert {request[3] for _, request in asked} == {"token"}
 
 
-@pytest.mark.parametrize("error", [AdminBusy, ControlPlaneUnavailable])
-def test_what_every_node_would_say_is_raised_at_once(brain: Brain, error: Any) -> None:
-    with pytest.raises(error, match="held by bob"):
-        drive(locking.acquire(brain, "job", "token", 1000, ""), (1, error.code, "held by bob"))
+def test_what_every_node_would_say_is_raised_at_once(brain: Brain) -> None:
+    with pytest.raises(AdminBusy, match="held by bob"):
+        drive(locking.acquire(brain, "job", "token", 1000, ""), (1, AdminBusy.code, "held by bob"))
+
+
+def test_a_node_that_is_cut_off_from_the_coordinator_is_not_the_last_word(brain: Brain) -> None:
+    away = (1, ControlPlaneUnavailable.code, "refused")
+    fence, _ = drive(locking.acquire(brain, "job", "token", 1000, ""), away, (*OK, 7))
+    assert fence == 7
+    with pytest.raises(ControlPlaneUnavailable, match="refused"):
+        drive(locking.acquire(brain, "job", "token", 1000, ""), away, NoAnswer("silent"), away)
+
+
+def test_when_the_coordinator_is_silent_nobody_waits_for_it_at_the_next_node(brain: Brain) -> None:
+    plan = locking.acquire(brain, "job", "token", 1000, "")
+    next(plan)
+    brain.clock = lambda: 1.6
+    with pytest.raises(ControlPlaneUnavailable):
+        plan.send([(1, ControlPlaneUnavailable.code, "silent")])
 
 
 def test_when_no_node_answers_each_is_named(brain: Brain) -> None:

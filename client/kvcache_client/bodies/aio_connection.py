@@ -15,13 +15,14 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.link import Greeting, Link, Waiter, hello
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
-from kvcache_client.protocol.verbs import Request
+from kvcache_client.protocol.verbs import Request, Verb
 
 __all__ = ["AsyncConnection", "connect"]
 
@@ -111,6 +112,22 @@ class AsyncConnection(asyncio.Protocol):
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+
+    def post_patiently(self, request: Request, waiter: Waiter) -> None:
+        """Send ``request``, which may take longer than an attempt. A PING goes with it, and that must be answered in one.
+
+        So a node that takes its time is waited for, and one that is silent is not.
+        """
+        self.post(request, waiter)
+        if self._ended is None:
+            number: int = request[0]
+            self.link.set_aside(number)
+            self.ask([0, Verb.PING]).add_done_callback(partial(self._pinged, number))
+
+    def _pinged(self, number: int, ping: asyncio.Future[Outcome]) -> None:
+        outcome = ping.result()
+        if isinstance(outcome, NoAnswer):
+            self.link.give_up(number, outcome)
 
     def _flush(self) -> None:
         self._flushing = False

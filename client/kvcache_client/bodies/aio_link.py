@@ -38,6 +38,7 @@ class AsyncLink:
         self._prober: asyncio.TimerHandle | None = None
         self._backing_off: KvCacheError | None = None
         self._waiting_room: dict[Waiter, Request] = {}
+        self._patient: set[Waiter] = set()
 
     @property
     def connected(self) -> bool:
@@ -51,6 +52,14 @@ class AsyncLink:
             self._waiting_room[waiter] = request
             self._loop.call_later(self._brain.attempt, self._stop_waiting, waiter)
             self.open()
+
+    def post_patiently(self, request: Request, waiter: Waiter) -> None:
+        """Send a request that may take longer than an attempt; the connection has to be there within one all the same."""
+        if self._connection is not None:
+            self._connection.post_patiently(request, waiter)
+        else:
+            self._patient.add(waiter)
+            self._post_waiting(request, waiter)
 
     def _stop_waiting(self, waiter: Waiter) -> None:
         """An attempt is over and there is still no connection: the call goes elsewhere, connecting goes on."""
@@ -95,12 +104,14 @@ class AsyncLink:
         self.post = connection.post
         self._brain.health.answered(self.node)
         waiting, self._waiting_room = self._waiting_room, {}
+        patient, self._patient = self._patient, set()
         for waiter, request in waiting.items():
             if not waiter.done():
-                connection.post(request, waiter)
+                (connection.post_patiently if waiter in patient else connection.post)(request, waiter)
 
     def _settle_waiting_room(self, error: KvCacheError) -> None:
         waiting, self._waiting_room = self._waiting_room, {}
+        self._patient.clear()
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(error)
@@ -172,3 +183,5 @@ class Nowhere:
     def post(self, request: Request, waiter: Waiter) -> None:
         """Answer at once that there is nobody."""
         waiter.set_result(self._error)
+
+    post_patiently = post

@@ -94,7 +94,7 @@ class AsyncSession:
         return None
 
     async def _within(self, asks: Round, seconds: float) -> list[Outcome]:
-        waiter = self._post_all(asks)
+        waiter = self._post_all(asks, patiently=seconds > self.brain.attempt)
         await asyncio.wait((waiter.future,), timeout=seconds)
         waiter.future.cancel()  # a reply that still comes is dropped by its id
         return [
@@ -102,10 +102,11 @@ class AsyncSession:
             for (node, _), outcome in zip(asks, waiter.outcomes, strict=True)
         ]
 
-    def _post_all(self, asks: Round) -> RoundWaiter:
+    def _post_all(self, asks: Round, *, patiently: bool = False) -> RoundWaiter:
         waiter = RoundWaiter(get_running_loop(), len(asks))
         for place, (node, request) in enumerate(asks):
-            (self._links.get(node) or self._link(node)).post(request, waiter.at(place))
+            link = self._links.get(node) or self._link(node)
+            (link.post_patiently if patiently else link.post)(request, waiter.at(place))
         return waiter
 
     def _link(self, node: str) -> AsyncLink | Nowhere:

@@ -6,7 +6,7 @@ A plan is a generator. It yields an effect, is sent the outcome, and returns its
 
     Ask      (node, request)              one request to one node        -> Outcome
     Round    [(node, request), ...]       all at once                    -> list[Outcome], in the same order
-    Within   (round, seconds)             a round with less time than an attempt usually gets -> list[Outcome]
+    Within   (round, seconds)             a round with less or more time than an attempt      -> list[Outcome]
     Pause    (seconds)                    wait                           -> None
     REFRESH                               learn the newest topology      -> None (it may not have changed)
 

@@ -132,7 +132,7 @@ def _holds(check: Callable[[Any], bool], field: Any) -> bool:
 class Link:
     """Requests out, replies in, each to whoever asked."""
 
-    __slots__ = ("_id", "_packer", "_pending", "_reader", "heard", "late", "node", "on_epoch")
+    __slots__ = ("_id", "_packer", "_patient", "_pending", "_reader", "heard", "late", "node", "on_epoch")
 
     def __init__(self, node: str, on_epoch: Callable[[int], None]) -> None:
         self.node = node
@@ -142,6 +142,7 @@ class Link:
         self.late = 0
         self._id = 0
         self._pending: dict[int, Waiter] = {}
+        self._patient: dict[int, Waiter] = {}
         self._packer = msgpack.Packer(autoreset=False)
         self._reader = FrameReader(CLIENT_FRAME_LIMIT)
 
@@ -178,7 +179,10 @@ class Link:
         return reader.broken
 
     def _unexpected(self, message: Message) -> None:
-        if message[0] == PUSH_ID and len(message) > 2 and message[1] == Push.EPOCH and isinstance(message[2], int):
+        waiter = self._patient.pop(message[0], None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(message)
+        elif message[0] == PUSH_ID and len(message) > 2 and message[1] == Push.EPOCH and isinstance(message[2], int):
             self.on_epoch(message[2])
         else:
             self.late += 1
@@ -206,9 +210,14 @@ class Link:
 
     def give_up(self, number: int, outcome: Outcome) -> None:
         """Give ``outcome`` to the request ``number`` if it still waits."""
-        waiter = self._pending.pop(number, None)
+        waiter = self._pending.pop(number, None) or self._patient.pop(number, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(outcome)
+
+    def set_aside(self, number: int) -> None:
+        """Have the request ``number`` wait for as long as its caller does: ``expire`` passes it over from now on."""
+        self._patient = {other: waiter for other, waiter in self._patient.items() if not waiter.done()}
+        self._patient[number] = self._pending.pop(number)
 
     def expire(self, newest: int, outcome: Callable[[], KvCacheError]) -> int:
         """Give up every request up to the id ``newest``; returns how many there were.
@@ -229,10 +238,11 @@ class Link:
 
     def fail(self, outcome: Callable[[], KvCacheError]) -> None:
         """Give up everything: the connection is gone."""
-        pending, self._pending = self._pending, {}
-        for waiter in pending.values():
+        waiters = [*self._pending.values(), *self._patient.values()]
+        self._pending, self._patient = {}, {}
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(outcome())
 
     def __repr__(self) -> str:
-        return f"<Link {self.node} waiting={self.waiting} late={self.late}>"
+        return f"<Link {self.node} waiting={self.waiting} patient={len(self._patient)} late={self.late}>"

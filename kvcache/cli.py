@@ -5,6 +5,7 @@ Here lives the list of commands. Never here: what they do (``commands``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from kvcache.commands.node import node
 from kvcache.commands.outcome import CODES_HELP
 from kvcache.commands.status import status
 from kvcache.commands.up import up
+from kvcache_client.credentials import SECRET_FILE_VARIABLE
 
 __all__ = ["app", "main"]
 
@@ -42,8 +44,17 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    secret_file: Annotated[
+        str | None,
+        typer.Option(
+            envvar=SECRET_FILE_VARIABLE,
+            metavar="FILE",
+            help="Where the secret is that the cluster asks for; else KVCACHE_SECRET holds it.",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    if secret_file:  # so that every client finds it, and every process that is started from here
+        os.environ[SECRET_FILE_VARIABLE] = secret_file
 
 
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {

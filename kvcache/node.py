@@ -14,13 +14,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import random
 import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
+from kvcache.access import node_secrets
 from kvcache.cluster.admin import Admin
 from kvcache.cluster.control import NodeControl
 from kvcache.cluster.controller import Controller, Timings, reports_of
@@ -42,6 +45,7 @@ from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
+from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
@@ -64,6 +68,9 @@ _GRACE_SECONDS: Final = 3.0
 
 _FLOOR_SECONDS: Final = 0.25
 """What the others may take to tell the highest fence; with what the coordinator may take, an operator is answered in a second."""
+_GUESSES: Final = 40.0
+_GUESSES_PER_SECOND: Final = 20.0
+"""Wrong secrets that one address may send: at once, and then every second."""
 
 _AGAIN_SECONDS: Final = 1.0
 """How long a background task that has failed waits before it begins anew."""
@@ -91,9 +98,12 @@ class Node:
         self.control.heard_from = lambda node: self.client.brain.health.answered(node)
         self.service.forward = self.control.handover.forward
         self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
-        self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit))
+        self._guard = Guard(
+            node_secrets(options, os.environ), Guesses(time.monotonic, _GUESSES_PER_SECOND, _GUESSES), time.monotonic
+        )
+        self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit), self._guard)
         limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
-        self.listener = Listener(self.service, self._door, limits)
+        self.listener = Listener(self.service, self._door, limits, self._guard)
         self._janitor = Janitor(self.service, options.memory)
         self._locks = locks
         self._membership: Membership | None = None
@@ -141,12 +151,13 @@ class Node:
             cluster=options.cluster,
             value_limit=options.value_limit,
             role=Role.NODE,
+            secrets=self._guard.secrets,
             name=options.id,
             timeout=1.0,
             backoff=Backoff(longest=0.25),  # a node that is back must be noticed before clients notice it
         )
         self._client = AsyncClient([options.advertise], config=config)
-        operating = ClientConfig(cluster=options.cluster, role=Role.ADMIN, name=f"http at {options.id}", timeout=2.0)
+        operating = replace(config, role=Role.ADMIN, name=f"http at {options.id}", timeout=2.0, backoff=Backoff())
         self._operating = AsyncClient([options.advertise], config=operating)
         await self._door.start()
 

@@ -7,6 +7,7 @@ options exist.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 __all__ = [
     "WILDCARD_HOSTS",
     "format_size",
+    "is_loopback",
     "parse_address",
     "parse_advertised",
     "parse_choice",
@@ -22,6 +24,7 @@ __all__ = [
     "parse_listening",
     "parse_name",
     "parse_name_or_nothing",
+    "parse_path",
     "parse_size",
     "within",
 ]
@@ -138,6 +141,21 @@ def parse_coordinator(raw: object) -> str | None:
     if isinstance(raw, str) and raw.startswith(_SCHEMES):
         return raw
     raise ValueError(f"a coordinator is a URL that starts with one of {' '.join(_SCHEMES)}")
+
+
+def parse_path(raw: object) -> str:
+    """Return the path of a file, or nothing."""
+    if isinstance(raw, str) and "\0" not in raw:
+        return raw
+    raise ValueError(f"{raw!r:.80} is not the path of a file")
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches ``host``. A name other than localhost may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_choice(*choices: str) -> Callable[[object], str]:

@@ -84,6 +84,9 @@ OPTIONS: Final[Mapping[str, Option]] = {
         Option("replication_factor", _COPIES, "N", "Copies of each key, if this node founds the cluster."),
         Option("max_connections", _CONNECTIONS, "N", "Connections that the node accepts at once."),
         Option("value_limit", _VALUE, "SIZE", "The largest value that the node takes."),
+        Option(
+            "secret_file", read.parse_path, "FILE", "The secrets that are asked for; else KVCACHE_SECRET holds one."
+        ),
         Option("log_level", _LOG_LEVEL, "LEVEL", "One of debug, info, warning, error."),
     )
 }
@@ -112,6 +115,8 @@ class NodeOptions:
     max_connections: int = 10_000
     value_limit: int = VALUE_BYTES
     """Bytes of the largest payload."""
+    secret_file: str = ""
+    """Where the secrets are; they are never an option themselves, for every user of a machine sees its command lines."""
     log_level: str = "info"
 
     def __post_init__(self) -> None:

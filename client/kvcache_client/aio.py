@@ -23,6 +23,7 @@ from kvcache_client.core.effects import Plan
 from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
+from kvcache_client.credentials import secrets_for
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key, Value
 from kvcache_client.protocol.errors import KvCacheError
@@ -39,7 +40,8 @@ class AsyncClient:
 
     ``seeds`` is ``"kvcache://host:port,host:port"`` or a list of ``"host:port"``; one living seed is enough. All calls
     share one connection per node, and what tasks ask for in one turn of the loop travels together. Belongs to the event
-    loop that uses it first; after a fork, the child's first use connects anew.
+    loop that uses it first; after a fork, the child's first use connects anew. ``secret`` is what the cluster asks for, if it
+    does; by default it comes from ``KVCACHE_SECRET_FILE`` or ``KVCACHE_SECRET``.
 
     >>> async with AsyncClient("kvcache://127.0.0.1:7700") as cache:  # doctest: +SKIP
     ...     await cache.set("user:1", {"name": "Ada"}, ttl=60)
@@ -56,6 +58,7 @@ class AsyncClient:
         acks: Acks | None = None,
         cluster: str | None = None,
         fail_open: bool | None = None,
+        secret: str | None = None,
         config: ClientConfig | None = None,
     ) -> None:
         addresses, name = parse_seeds(seeds)
@@ -67,6 +70,7 @@ class AsyncClient:
             acks=acks,
             cluster=cluster,
             fail_open=fail_open,
+            secrets=secrets_for(secret, anywhere=config is None),
         )
         self._session = AsyncSession(addresses, config, real_surroundings())
         self._space = self.brain.spaces.whole

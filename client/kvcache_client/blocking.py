@@ -22,6 +22,7 @@ from kvcache_client.core.effects import Plan
 from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
+from kvcache_client.credentials import secrets_for
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key, Value
 from kvcache_client.protocol.errors import KvCacheError
@@ -38,7 +39,8 @@ class Client:
 
     ``seeds`` is ``"kvcache://host:port,host:port"`` or a list of ``"host:port"``; one living seed is enough. Any
     number of threads and greenlets may share one client: each call takes a free connection from a pool. After a fork, the
-    child's first use connects anew.
+    child's first use connects anew. ``secret`` is what the cluster asks for, if it does; by default it comes from
+    ``KVCACHE_SECRET_FILE`` or ``KVCACHE_SECRET``.
 
     >>> with Client("kvcache://127.0.0.1:7700") as cache:  # doctest: +SKIP
     ...     cache.set("user:1", {"name": "Ada"}, ttl=60)
@@ -55,6 +57,7 @@ class Client:
         acks: Acks | None = None,
         cluster: str | None = None,
         fail_open: bool | None = None,
+        secret: str | None = None,
         config: ClientConfig | None = None,
     ) -> None:
         addresses, name = parse_seeds(seeds)
@@ -66,6 +69,7 @@ class Client:
             acks=acks,
             cluster=cluster,
             fail_open=fail_open,
+            secrets=secrets_for(secret, anywhere=config is None),
         )
         self._session = BlockingSession(addresses, config, real_surroundings())
         self._space = self.brain.spaces.whole

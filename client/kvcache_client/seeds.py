@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from kvcache_client.protocol.errors import ConnectFailed, InvalidOption, KvCacheError, Unavailable, WrongCluster
+from kvcache_client.protocol.errors import (
+    ConnectFailed,
+    InvalidOption,
+    KvCacheError,
+    Unauthenticated,
+    Unavailable,
+    WrongCluster,
+)
 
 __all__ = ["DEFAULT_PORT", "no_seed_answered", "parse_seeds"]
 
@@ -41,9 +48,12 @@ def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
 
 
 def no_seed_answered(errors: Mapping[str, KvCacheError]) -> KvCacheError:
-    """Return the error of a client that found no way in: each seed and why; a wrong cluster name is that and nothing else."""
+    """Return the error of a client that found no way in: each seed and why.
+
+    A wrong cluster name and a secret that is not taken are that and nothing else: no other seed makes them right.
+    """
     for error in errors.values():
-        if isinstance(error, WrongCluster):
+        if isinstance(error, WrongCluster | Unauthenticated):
             return error
     reasons = (str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}" for seed, error in errors.items())
     return Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")

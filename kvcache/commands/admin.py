@@ -7,6 +7,7 @@ Here lives the command line of each operation: arguments, confirmation, progress
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,13 +41,16 @@ def _operate(seeds: str, work: Work, *, quiet: bool) -> Any:
     """Run ``work`` with an admin connected to ``seeds``, and show its progress on a terminal."""
     from kvcache.cluster.admin import Admin
     from kvcache_client import AsyncClient, ClientConfig
+    from kvcache_client.credentials import secrets_from
     from kvcache_client.protocol.verbs import Role
     from kvcache_client.seeds import parse_seeds
 
     addresses, cluster = parse_seeds(seeds)
 
     async def run() -> Any:
-        config = ClientConfig(role=Role.ADMIN, name="kvcache admin", timeout=2.0, cluster=cluster)
+        config = ClientConfig(
+            role=Role.ADMIN, name="kvcache admin", timeout=2.0, cluster=cluster, secrets=secrets_from(os.environ)
+        )
         async with AsyncClient(addresses, config=config) as client:
             with _progress_bar(quiet) as progress:
                 return await work(Admin(client), progress)

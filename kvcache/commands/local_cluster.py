@@ -22,8 +22,11 @@ from typing import Final, Self
 from kvcache.cluster.child import start_child, stop_child
 from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.memory import node_environment
+from kvcache_client.credentials import secrets_from
 from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.auth import Secrets
 from kvcache_client.protocol.errors import InvalidOption, NodeFault, NotReady, TopologyError
+from kvcache_client.protocol.verbs import Role
 
 __all__ = ["LocalCluster", "LocalNode", "LocalPlan", "choose_ports", "describe_exit"]
 
@@ -159,9 +162,10 @@ class LocalCluster:
         return LocalNode(id, address, process)
 
     async def _ready(self) -> None:
+        secrets = secrets_from(os.environ)  # as the nodes find theirs
         while True:
             _raise_if_ended(self.nodes)
-            documents = await asyncio.gather(*(_topology_of(node) for node in self.nodes))
+            documents = await asyncio.gather(*(_topology_of(node, secrets) for node in self.nodes))
             first = documents[0]
             if first is not None and len(first.members) == len(self.nodes) and documents.count(first) == len(documents):
                 return
@@ -196,25 +200,30 @@ def _raise_if_ended(nodes: Iterable[LocalNode]) -> None:
             raise NodeFault(f"{node.id} on {node.address} {describe_exit(code)} before it was ready")
 
 
-async def _topology_of(node: LocalNode) -> Topology | None:
+async def _topology_of(node: LocalNode, secrets: Secrets) -> Topology | None:
     """Return the document of a node that is ready, else None."""
     try:
         async with asyncio.timeout(FETCH_SECONDS):
-            if await _fetch(node.address, "/readyz") is None:
+            if await _fetch(node.address, "/readyz", secrets) is None:
                 return None
-            body = await _fetch(node.address, "/v1/topology")
+            body = await _fetch(node.address, "/v1/topology", secrets)
         return None if body is None else Topology.from_json(body)
     except (OSError, TopologyError):
         return None
 
 
-async def _fetch(address: str, path: str) -> bytes | None:
+async def _fetch(address: str, path: str, secrets: Secrets) -> bytes | None:
     """Return the body that a node answers with, None unless it answers 200. HTTP/1.0 has no chunks to undo."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n{_authorization(secrets)}\r\n".encode())
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
         return body if head.split(b" ", 2)[1:2] == [b"200"] else None
     finally:
         writer.close()
+
+
+def _authorization(secrets: Secrets) -> str:
+    secret = secrets.shown_as(Role.CLIENT)
+    return f"Authorization: Bearer {secret.key.decode()}\r\n" if secret else ""

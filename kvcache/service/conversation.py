@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kvcache.service.service import Handler, Reply, Service
-from kvcache_client.protocol.errors import MalformedFrame, NotReady, VersionMismatch, WrongCluster
+from kvcache_client.protocol.errors import HelloRequired, MalformedFrame, NotReady, VersionMismatch, WrongCluster
 from kvcache_client.protocol.verbs import PROTOCOL_VERSION, Message, Status, Verb
 
 __all__ = ["ConversationVerbs"]
@@ -29,14 +29,15 @@ class ConversationVerbs:
             Verb.PING: self._ping,
             Verb.TOPOLOGY: self._topology,
             Verb.STATS: self._stats,
+            Verb.AUTH: self._no_challenge,
         }
 
     def _hello(self, message: Message) -> Reply:
-        number, _, protocol, cluster, role, credential, name = message
+        number, _, protocol, cluster, role, nonce, name = message
         kinds = (int, str, int, bytes, str)
-        fields = (protocol, cluster, role, credential, name)
+        fields = (protocol, cluster, role, nonce, name)
         if not all(isinstance(field, kind) for field, kind in zip(fields, kinds, strict=True)):
-            raise MalformedFrame("HELLO carries protocol, cluster, role, credential, name")
+            raise MalformedFrame("HELLO carries protocol, cluster, role, nonce, name")
         if protocol < PROTOCOL_VERSION:
             raise VersionMismatch(f"the client speaks protocol {protocol}, this node {PROTOCOL_VERSION}")
         mine = self._service.identity
@@ -52,6 +53,13 @@ class ConversationVerbs:
             self._service.now_ms,
             mine.value_limit,
         )
+
+    def _no_challenge(self, message: Message) -> Reply:
+        """Answer AUTH where nothing is open; the handshake itself is the connection's (``transport``)."""
+        _, _, proof = message
+        if not isinstance(proof, bytes):
+            raise MalformedFrame("AUTH carries a proof in bytes")
+        raise HelloRequired("AUTH answers the challenge that follows HELLO, and there is none")
 
     def _ping(self, message: Message) -> Reply:
         number, _ = message

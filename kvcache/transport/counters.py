@@ -17,7 +17,7 @@ class StreamCounters:
     accepted: int = 0
     """Connections of any kind."""
     refused: int = 0
-    """Connections closed because as many as may be were open."""
+    """Connections closed because as many as may be were open, or because their address guesses at secrets."""
     foreign: int = 0
     """Connections closed because their first byte was neither a message nor HTTP."""
     malformed: int = 0

@@ -20,6 +20,8 @@ class StreamLimits:
     """Connections at once, HTTP included; more are closed at once."""
     hello_seconds: float = 5.0
     """What the first byte and the HELLO may take."""
+    refusal_seconds: float = 0.2
+    """How long the answer to a wrong secret is kept back; a client must still hear it while it connects."""
     frame_seconds: float = 10.0
     """What one frame may take from its first byte to its last."""
     unread_seconds: float = 10.0

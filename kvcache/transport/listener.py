@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from kvcache.service.service import Service
 from kvcache.transport.counters import StreamCounters
+from kvcache.transport.guard import Guard, network_of, open_guard
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.stream import StreamConnection
 from kvcache_client.protocol.framing import is_stream_byte
@@ -50,12 +51,13 @@ class Door(Protocol):
 class Listener:
     """Accepts connections and keeps count of them."""
 
-    def __init__(self, service: Service, door: Door, limits: StreamLimits) -> None:
+    def __init__(self, service: Service, door: Door, limits: StreamLimits, guard: Guard | None = None) -> None:
         self.counters = StreamCounters()
         self.limits = limits
         self._service = service
         self._door = door
         self._now = asyncio.get_running_loop().time
+        self.guard = guard or open_guard(self._now)
         self._server: asyncio.Server | None = None
         self._streams: set[StreamConnection] = set()
         self._drained = asyncio.Event()
@@ -133,10 +135,13 @@ class Listener:
             self._logged_at = now
             _log.warning(text, *values)
 
-    def _accept(self, sniffer: _Sniffer) -> bool:
+    def _accept(self, sniffer: _Sniffer, peer: object) -> bool:
         self.counters.accepted += 1
         if self._stopping:
             return False
+        if not self.guard.guesses.are_left(network_of(peer)):
+            self.counters.refused += 1
+            return False  # the guard has said why
         if self.connections >= self.limits.connections:
             self.counters.refused += 1
             self.log_rarely("refused a connection: %d are open", self.limits.connections)
@@ -149,7 +154,7 @@ class Listener:
         self._unsniffed.discard(sniffer)
         byte = first[0]
         if is_stream_byte(byte):
-            stream = StreamConnection(self._service, self.limits, self.counters, self._now, self._forget)
+            stream = StreamConnection(self._service, self.limits, self.counters, self._now, self._forget, self.guard)
             self._streams.add(stream)
             self._drained.clear()
             return stream
@@ -182,7 +187,7 @@ class _Sniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
-        if not self._listener._accept(self):
+        if not self._listener._accept(self, transport.get_extra_info("peername")):
             self._refused = True
             transport.close()
 

@@ -19,9 +19,11 @@ import msgpack
 
 from kvcache.service.checks import shown
 from kvcache.service.later import Later
-from kvcache.service.service import Service
+from kvcache.service.service import Handler, Service
 from kvcache.transport.counters import StreamCounters
+from kvcache.transport.guard import Guard, network_of
 from kvcache.transport.limits import StreamLimits
+from kvcache_client.protocol.auth import Claim
 from kvcache_client.protocol.errors import (
     Forbidden,
     HelloRequired,
@@ -30,11 +32,12 @@ from kvcache_client.protocol.errors import (
     NodeFault,
     NotReady,
     Overloaded,
+    Unauthenticated,
     UnknownVerb,
 )
 from kvcache_client.protocol.framing import FrameReader
 from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES, TEXT_BYTES
-from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Verb
+from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Status, Verb
 
 __all__ = ["StreamConnection"]
 
@@ -60,17 +63,21 @@ class StreamConnection(asyncio.Protocol):
         counters: StreamCounters,
         now: Callable[[], float],
         on_close: Callable[[StreamConnection], None],
+        guard: Guard,
     ) -> None:
         self._service = service
         self._limits = limits
         self._counters = counters
         self._now = now
         self._on_close = on_close
+        self._guard = guard
         self._frame_limit = limits.value_limit + FRAME_SLACK
         self._reader = FrameReader(self._frame_limit, first_limit=HELLO_BYTES)
         self._packer = msgpack.Packer(autoreset=False)
         self._transport: asyncio.Transport | None = None
-        self._handlers = {Verb.HELLO: self._hello}
+        self._handlers: dict[int, Handler] = {Verb.HELLO: self._hello}
+        self._greeting: tuple[Any, ...] = ()
+        self._claim: Claim | None = None
         self._introduced = False
         self._held: list[Message] = []
         self._delayed = 0
@@ -157,11 +164,30 @@ class StreamConnection(asyncio.Protocol):
         self._send()
 
     def _hello(self, message: Message) -> tuple[Any, ...]:
-        reply = self._service.handlers[Verb.HELLO](message)
-        self._handlers = self._service.handlers_of(message[4])  # type: ignore[assignment]  # ints and verbs are the same keys
+        greeting = self._service.handlers[Verb.HELLO](message)
+        if not self._guard.asks:
+            self._admit(message[4])
+            return greeting
+        claim = self._guard.challenge(message)
+        self._greeting, self._claim, self._handlers = greeting, claim, {Verb.AUTH: self._authenticate}
+        return message[0], int(Status.CHALLENGE), claim.node_nonce
+
+    def _authenticate(self, message: Message) -> tuple[Any, ...]:
+        number, _, proof = message
+        claim, self._claim, self._handlers = self._claim, None, {}
+        if claim is None or self._transport is None:
+            raise HelloRequired("AUTH answers the challenge that follows HELLO")
+        try:
+            secret = self._guard.admit(claim, proof, network_of(self._transport.get_extra_info("peername")))
+        except Unauthenticated as error:
+            raise Later(_refuse_slowly(error, self._limits.refusal_seconds), lambda _: ()) from error
+        self._admit(claim.role)
+        return number, *self._greeting[1:], claim.node_proof(secret)
+
+    def _admit(self, role: int) -> None:
+        self._handlers = self._service.handlers_of(role)
         self._introduced = True
         self._reader.limit = self._frame_limit
-        return reply
 
     def _refuse(self, message: Any, error: Exception) -> bool:
         """Answer a message that failed; returns whether that was the last one of this connection."""
@@ -182,8 +208,8 @@ class StreamConnection(asyncio.Protocol):
     def _explain(self, message: Message, error: Exception) -> KvCacheError:
         """Say what a failure that is no error of ours means: an unknown verb, a wrong number of fields, or a bug."""
         verb = message[1]
-        if not self._introduced and verb != Verb.HELLO:
-            return HelloRequired("the first message of a connection must be HELLO")
+        if not self._introduced and verb not in self._handlers:
+            return HelloRequired("the first message of a connection must be HELLO, then AUTH if the node asks for it")
         if verb in self._service.handlers and verb not in self._handlers:
             return Forbidden(f"{Verb(verb).name} is not for the role of this connection")
         if verb not in self._service.handlers:
@@ -291,3 +317,9 @@ class StreamConnection(asyncio.Protocol):
     def __repr__(self) -> str:
         peer = self._transport.get_extra_info("peername") if self._transport else "gone"
         return f"<StreamConnection {peer} introduced={self._introduced} held={len(self._held)}>"
+
+
+async def _refuse_slowly(error: Unauthenticated, seconds: float) -> None:
+    """Raise ``error``, but let whoever guesses wait for it."""
+    await asyncio.sleep(seconds)
+    raise error

@@ -39,6 +39,7 @@ EVERY = {
     "replication_factor": ("3", "4", 5),
     "max_connections": ("20", "30", 40),
     "value_limit": ("2MiB", "3MiB", 4 << 20),
+    "secret_file": ("/a", "/b", "/c"),
     "log_level": ("debug", "warning", "error"),
 }
 
@@ -150,4 +151,4 @@ def test_the_member_is_what_the_options_say():
 
 
 def test_the_password_of_the_coordinator_is_not_shown():
-    assert "secret" not in repr(NodeOptions(coordinator="redis://:secret@host"))
+    assert "swordfish" not in repr(NodeOptions(coordinator="redis://:swordfish@host"))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.link import Link, error_of, hello, read_greeting
+from kvcache_client.core.introduction import hello, read_greeting
+from kvcache_client.core.link import Link, error_of
 from kvcache_client.protocol.errors import (
     FrameTooLarge,
     MalformedFrame,

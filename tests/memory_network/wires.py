@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kvcache_client.core.effects import Outcome
-from kvcache_client.core.link import Link, hello, read_greeting
+from kvcache_client.core.introduction import hello, read_greeting
+from kvcache_client.core.link import Link
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.framing import FrameReader, pack_message
 from kvcache_client.protocol.limits import FRAME_SLACK, VALUE_BYTES

@@ -14,11 +14,11 @@ from kvcache_client.protocol import framing
 from kvcache_client.protocol.errors import FrameTooLarge, KvCacheError, MalformedFrame
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader, is_stream_byte, pack_message
 from kvcache_client.protocol.limits import (
-    CREDENTIAL_BYTES,
     FRAME_SLACK,
     HELLO_BYTES,
     KEY_BYTES,
     KEYS_PER_FRAME,
+    NONCE_BYTES,
     TEXT_BYTES,
     VALUE_BYTES,
     VALUE_BYTES_CAP,
@@ -118,7 +118,7 @@ def test_a_large_frame_behind_many_small_ones_in_one_read_is_not_counted_with_th
 
 
 def test_the_longest_hello_passes_the_first_limit() -> None:
-    hello = pack_message(1, Verb.HELLO, 1, "c" * 255, 0, bytes(CREDENTIAL_BYTES), "n" * 255)
+    hello = pack_message(1, Verb.HELLO, 1, "c" * 255, 0, bytes(2 * NONCE_BYTES), "n" * 255)
     for size in (1, len(hello)):
         target = stranger()
         assert len(feed_all(target, pieces_of(hello, size))) == 1

@@ -8,6 +8,8 @@ they are walked, never run as code.
 from __future__ import annotations
 
 import ast
+import hashlib
+import hmac
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +29,7 @@ from kvcache.cluster.control import CHANGES
 from kvcache_client.placement.partitions import PARTITIONS, partition_of
 from kvcache_client.protocol import limits
 from kvcache_client.protocol import record as records
+from kvcache_client.protocol.auth import Claim, Secret, Secrets
 from kvcache_client.protocol.codec import decode_record, encode_value
 from kvcache_client.protocol.errors import ERRORS
 from kvcache_client.protocol.extensions import Extension
@@ -48,6 +51,11 @@ def record(version: int, expiry: int, flags: int, payload: bytes) -> bytes:
     return version.to_bytes(8, "big") + expiry.to_bytes(6, "big") + flags.to_bytes(1, "big") + payload
 
 
+def proof(end: bytes, secret: bytes, cluster: str, role: int, ours: bytes, theirs: bytes) -> bytes:
+    parts = (end, cluster.encode(), str(role).encode(), ours, theirs)
+    return hmac.new(secret, b"".join(len(part).to_bytes(4, "big") + part for part in parts), hashlib.sha256).digest()
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "version": version,
     "record": record,
@@ -57,6 +65,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "folded": lambda moment: moment.replace(fold=1),
     **{kind.__name__: kind for kind in (date, datetime, time, timedelta, timezone, ZoneInfo, Decimal, UUID)},
     **{kind.__name__: kind for kind in (tuple, set, frozenset)},
+    "nonce": bytes.fromhex,
+    "client_proof": lambda secret, *claim: proof(b"kvcache 1 client", secret, *claim),
+    "node_proof": lambda secret, *claim: proof(b"kvcache 1 node", secret, *claim),
 }
 NAMES: Mapping[str, int] = {
     **{member.name: int(member) for enum in _ENUMS for member in enum},
@@ -237,6 +248,15 @@ def test_the_first_frame_of_the_examples_passes_the_limit_before_hello() -> None
     reader = FrameReader(CLIENT_FRAME_LIMIT, first_limit=limits.HELLO_BYTES)
     assert reader.feed(EXAMPLES[0].packed) == [tuple(EXAMPLES[0].fields)]
     assert EXAMPLES[0].fields[1] == Verb.HELLO
+
+
+def test_the_proofs_of_the_page_are_those_that_the_code_makes_and_takes() -> None:
+    asked, challenge, proved, greeted = (example.fields for example in EXAMPLES if example.fields[0] in (40, 41))
+    secret = Secret(Role.ADMIN, b"correct horse battery staple")
+    claim = Claim(asked[3], asked[4], asked[5], challenge[2])
+    assert proved[2] == claim.client_proof(secret)
+    assert greeted[-1] == claim.node_proof(secret)
+    assert Secrets([secret]).proving(claim, proved[2]) is secret
 
 
 # Tables

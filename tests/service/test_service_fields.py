@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
+from kvcache_client.protocol.errors import HelloRequired, KvCacheError, MalformedFrame
 from kvcache_client.protocol.record import NEVER
 from kvcache_client.protocol.verbs import ABSENT, PROTOCOL_VERSION, VERBS, Status, Verb
 from kvcache_client.protocol.version import MAX_VERSION
@@ -32,7 +32,8 @@ RIGHT = {
     "protocol": PROTOCOL_VERSION,
     "cluster": "test",
     "role": 0,
-    "credential": b"",
+    "nonce": b"",
+    "proof": b"p" * 32,
     "name": "",
     "key": b"k",
     "key...": b"k",
@@ -75,7 +76,11 @@ def outcome_of(core, verb, fields):
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_every_verb_has_a_handler_that_takes_the_fields_of_the_table(core, record, verb):
-    assert core.ask(verb, *fields_of(verb, record(0)))[0] in (Status.OK, Status.MISS)
+    outcome = outcome_of(core, verb, fields_of(verb, record(0)))
+    if verb == Verb.AUTH:  # whose place is before there is a service: the connection answers it
+        assert isinstance(outcome, HelloRequired)
+    else:
+        assert outcome[0] in (Status.OK, Status.MISS)
 
 
 def test_there_is_no_handler_without_a_row(core):

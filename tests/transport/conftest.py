@@ -18,11 +18,13 @@ from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache.transport.counters import StreamCounters
+from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
 from kvcache.transport.stream import StreamConnection
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
+from kvcache_client.protocol.auth import NO_SECRETS, Secrets
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader, pack_message
 from kvcache_client.protocol.record import NEVER, PayloadType, make_record
 from kvcache_client.protocol.verbs import Message, Verb
@@ -108,14 +110,17 @@ class ListTransport:
 class Stream:
     """One connection without a socket."""
 
-    def __init__(self, service: Service, limits: StreamLimits) -> None:
+    def __init__(self, service: Service, limits: StreamLimits, secrets: Secrets = NO_SECRETS) -> None:
         self.service = service
         self.limits = limits
         self.counters = StreamCounters()
         self.now = 1000.0
+        self.guard = Guard(secrets, Guesses(lambda: self.now, 1.0, 3.0), lambda: self.now)
         self.gone: list[StreamConnection] = []
         self.transport = ListTransport()
-        self.connection = StreamConnection(service, limits, self.counters, lambda: self.now, self.gone.append)
+        self.connection = StreamConnection(
+            service, limits, self.counters, lambda: self.now, self.gone.append, self.guard
+        )
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
 

@@ -20,7 +20,8 @@ from typing import Final, cast
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
-from kvcache_client.core.link import Greeting, Link, Waiter, hello
+from kvcache_client.core.introduction import Greeting, introduce
+from kvcache_client.core.link import Link, Waiter
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request, Verb
 
@@ -92,9 +93,15 @@ class AsyncConnection(asyncio.Protocol):
         self._ticker: asyncio.TimerHandle | None = None
 
     async def introduce(self) -> Greeting:
-        """Send HELLO and return what the node says of itself."""
-        greeting = self.link.meet(self._brain, self.address, await self.ask(hello(self._brain.config)))
-        self.node = greeting.node
+        """Say who we are, prove it if asked to, and return what the node says of itself."""
+        steps = introduce(self._brain, self.address, self.node)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(await self.ask(request))
+        except StopIteration as done:
+            greeting: Greeting = done.value
+        self.node = self.link.node = greeting.node
         return greeting
 
     def ask(self, request: Request) -> asyncio.Future[Outcome]:

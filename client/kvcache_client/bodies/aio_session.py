@@ -27,6 +27,7 @@ from kvcache_client.protocol.errors import (
     KvCacheError,
     NoAnswer,
     TopologyError,
+    Unauthenticated,
     Unavailable,
     WrongCluster,
     WrongEventLoop,
@@ -137,7 +138,7 @@ class AsyncSession:
         """Learn the newest topology; what can't be learnt leaves the client with what it has."""
         try:
             await self._single_flight()
-        except (Unavailable, TopologyError):
+        except (Unavailable, TopologyError, Unauthenticated):
             self.brain.require_view()
 
     async def _single_flight(self) -> None:
@@ -204,7 +205,7 @@ class AsyncSession:
     async def _learn_quietly(self) -> None:
         try:
             await self._learn()
-        except (Unavailable, TopologyError, WrongCluster):
+        except (Unavailable, TopologyError, WrongCluster, Unauthenticated):
             return  # nobody waits for this; the next call that needs a newer topology says what is wrong
 
     def _forget_connections(self) -> None:

@@ -15,7 +15,8 @@ from typing import Final
 from kvcache_client.bodies.socket_timeouts import WAITED_TOO_LONG, timeout_setter
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
-from kvcache_client.core.link import Link, hello
+from kvcache_client.core.introduction import Greeting, introduce
+from kvcache_client.core.link import Link
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request
 
@@ -83,13 +84,18 @@ class Channel:
         self._set_timeout = timeout_setter(sock)
 
     def introduce(self, limit: float) -> None:
-        """Send HELLO and learn who is there. Raises what the node says, or ``ConnectFailed``."""
-        outcome = self.ask(hello(self._brain.config), limit)
-        if isinstance(outcome, ConnectionLost | NoAnswer):
+        """Say who we are, prove it if asked to, and learn who is there. Raises what the node says, or ``ConnectFailed``."""
+        steps = introduce(self._brain, self.address, self.node)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(self.ask(request, limit))
+        except StopIteration as done:
+            greeting: Greeting = done.value
+        except (ConnectionLost, NoAnswer) as outcome:
             reason = str(outcome) if isinstance(outcome, ConnectionLost) else f"{self.address}: no connection in time"
             raise ConnectFailed(reason, node=self.node or None) from outcome
-        greeting = self.link.meet(self._brain, self.address, outcome)
-        self.node = greeting.node
+        self.node = self.link.node = greeting.node
         self.link.on_epoch(greeting.epoch)
 
     def ask(self, request: Request, seconds: float) -> Outcome:

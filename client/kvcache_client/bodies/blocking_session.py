@@ -31,6 +31,7 @@ from kvcache_client.protocol.errors import (
     KvCacheError,
     NoAnswer,
     TopologyError,
+    Unauthenticated,
     Unavailable,
 )
 from kvcache_client.protocol.verbs import Request, Verb
@@ -197,7 +198,7 @@ class BlockingSession:
             try:
                 topology = self.run(inspecting.newest_topology(self.brain)) or self._ask_seeds()
                 self._adopt(topology)
-            except (Unavailable, TopologyError):
+            except (Unavailable, TopologyError, Unauthenticated):
                 self.brain.require_view()
 
     def _adopt(self, topology: Topology) -> None:

@@ -12,6 +12,7 @@ from kvcache_client.core.balancing import DEFAULT, Balancing, check_balancing
 from kvcache_client.core.consistency import Acks, check_acks, check_level
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.values import ValueForm
+from kvcache_client.protocol.auth import NO_SECRETS, Secrets
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
 from kvcache_client.protocol.serializers import Serializer
@@ -46,6 +47,8 @@ class ClientConfig:
     value_limit: int = VALUE_BYTES
     """Largest payload that is sent."""
     role: Role = Role.CLIENT
+    secrets: Secrets = NO_SECRETS
+    """By which to show that this client may have its role; it then speaks to no node that does not know the secret too."""
     name: str = ""
     """How this client introduces itself to nodes."""
     serializer: str | Serializer = "msgpack"

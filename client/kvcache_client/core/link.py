@@ -11,21 +11,18 @@ caller was cancelled or gave up finds nobody and is dropped: it can't reach anot
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final, Protocol
 
 import msgpack
 
-from kvcache_client.core.brain import Brain
-from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Outcome
-from kvcache_client.protocol.errors import ConnectFailed, KvCacheError, MalformedFrame, VersionMismatch, error_from_wire
+from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, error_from_wire
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader
 from kvcache_client.protocol.record import HEADER_BYTES
-from kvcache_client.protocol.verbs import PROTOCOL_VERSION, PUSH_ID, VERBS, Message, Push, Request, Status, Verb
+from kvcache_client.protocol.verbs import PUSH_ID, VERBS, Message, Push, Request, Status, Verb
 
-__all__ = ["Greeting", "Link", "Waiter", "error_of", "hello", "read_greeting"]
+__all__ = ["Link", "Waiter", "error_of"]
 
 _ID_MASK: Final = 0xFFFFFFFF
 """The highest id; the next is 1 again, for 0 is never a request."""
@@ -39,38 +36,6 @@ class Waiter(Protocol):
 
     def set_result(self, result: Any, /) -> object:
         """Take the outcome."""
-
-
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """What a node says of itself in its reply to HELLO."""
-
-    protocol: int
-    cluster: str
-    node: str
-    epoch: int
-    now_ms: int
-    value_limit: int
-
-
-def hello(config: ClientConfig) -> Request:
-    """Return the request that introduces a connection."""
-    return [0, Verb.HELLO, PROTOCOL_VERSION, config.cluster, int(config.role), b"", config.name]
-
-
-def read_greeting(reply: Message) -> Greeting:
-    """Return what a reply to HELLO says. Raises the error that it carries."""
-    error = error_of(reply)
-    if error is not None:
-        raise error
-    fields = reply[2:8]
-    kinds = (int, str, str, int, int, int)
-    if len(fields) != len(kinds) or not all(isinstance(f, k) for f, k in zip(fields, kinds, strict=True)):
-        raise MalformedFrame(f"not a reply to HELLO: {reply!r:.100}")
-    greeting = Greeting(*fields)
-    if greeting.protocol != PROTOCOL_VERSION:
-        raise VersionMismatch(f"the node speaks protocol {greeting.protocol}, this client {PROTOCOL_VERSION}")
-    return greeting
 
 
 def _is_integer(field: Any) -> bool:
@@ -114,7 +79,7 @@ def error_of(reply: Message, node: str | None = None, verb: Verb | None = None) 
     if len(reply) < 2 or reply[1].__class__ is not int:
         return MalformedFrame(f"not a reply: {reply!r:.100}", node=node)
     status = reply[1]
-    if status <= Status.MISMATCH:
+    if status <= Status.CHALLENGE:
         checks = () if verb is None else _PROMISED.get((verb, status))
         fields = reply[2:]
         # A longer reply is one from the future; what it has more is ignored.
@@ -186,17 +151,6 @@ class Link:
             self.on_epoch(message[2])
         else:
             self.late += 1
-
-    def meet(self, brain: Brain, address: str, outcome: Outcome) -> Greeting:
-        """Learn from the reply to HELLO who is there and what time it is. Raises what went wrong."""
-        if isinstance(outcome, KvCacheError):
-            raise outcome
-        greeting = read_greeting(outcome)
-        if self.node and greeting.node != self.node:
-            raise ConnectFailed(f"{address} is node {greeting.node!r} now, not {self.node!r}", node=self.node)
-        self.node = greeting.node
-        brain.hlc.correct(greeting.now_ms)
-        return greeting
 
     @property
     def newest(self) -> int:

@@ -1,7 +1,8 @@
 """The one error tree of kvcache; every error that reaches a user is one of these.
 
-Here lives each class with its wire code, its HTTP status, whether trying again can help (``retryable``) and whether the
-connection that carried it must be closed (``closes_connection``). Never here: decisions about retries. ::
+Here lives each class below the root (``error_registry``) with its wire code, its HTTP status, whether trying again can
+help (``retryable``) and whether the connection that carried it must be closed (``closes_connection``). Never here:
+decisions about retries. ::
 
     KvCacheError
     |-- UsageError (ValueError)      the caller's mistake; nothing was sent or nothing changed
@@ -11,7 +12,8 @@ connection that carried it must be closed (``closes_connection``). Never here: d
     |-- UndecodableValue             by something that this client does not understand; its branch is in value_errors
     |-- ProtocolError                the other end broke the rules of WIRE.md
     |   |-- MalformedFrame  FrameTooLarge  UnknownVerb  InvalidRecord
-    |   `-- HelloRequired  VersionMismatch  WrongCluster  Forbidden
+    |   |-- HelloRequired  VersionMismatch  WrongCluster  Forbidden
+    |   `-- Unauthenticated          either end could not prove that it knows a secret of the other
     |-- TopologyError                a topology document that this program cannot or must not use
     |-- NotApplied                   for certain nothing changed; asking again is safe
     |   |-- NotOwner  StaleEpoch  NotReady  ClockSkew  Overloaded  ReplyFull
@@ -32,8 +34,9 @@ connection that carried it must be closed (``closes_connection``). Never here: d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any
+
+from kvcache_client.protocol.error_registry import ERRORS, KvCacheError
 
 __all__ = [
     "ERRORS",
@@ -73,6 +76,7 @@ __all__ = [
     "StaleFence",
     "TooFewCopies",
     "TopologyError",
+    "Unauthenticated",
     "Unavailable",
     "UndecodableValue",
     "UnknownVerb",
@@ -85,43 +89,10 @@ __all__ = [
     "error_from_wire",
 ]
 
-_registry: dict[int, type[KvCacheError]] = {}
-
-ERRORS: Final[Mapping[int, type[KvCacheError]]] = _registry
-"""Wire code -> class, for every error that can travel. Codes below 16 are statuses (``verbs.Status``)."""
-
-
-class KvCacheError(Exception):
-    """Root of the tree. ``node`` names the node that said it, ``detail`` is the number or bytes that came with it."""
-
-    code: ClassVar[int | None] = None
-    http_status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
-    closes_connection: ClassVar[bool] = False
-
-    def __init__(self, message: str = "", *, node: str | None = None, detail: Any = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
-        self.node = node
-        self.detail = detail
-
-    def __str__(self) -> str:
-        text = Exception.__str__(self)  # not super(): KeyError would show it as repr
-        return f"{text} [node {self.node}]" if self.node else text
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        code = cls.__dict__.get("code")
-        if code is None:
-            cls.code = None
-        elif code in _registry:
-            raise TypeError(f"wire code {code} is taken by {_registry[code].__name__}")
-        else:
-            _registry[code] = cls
-
 
 def error_from_wire(code: int, message: str, *, node: str | None = None, detail: Any = None) -> KvCacheError:
     """Return the error that a reply carries; a code from the future becomes a ``NodeFault`` that names it."""
-    known = _registry.get(code)
+    known = ERRORS.get(code)
     if known is None:
         return NodeFault(f"unknown error code {code}: {message}", node=node, detail=detail)
     return known(message, node=node, detail=detail)
@@ -265,6 +236,14 @@ class Forbidden(ProtocolError):
 
     code = 39
     http_status = 403
+
+
+class Unauthenticated(ProtocolError):
+    """One end did not prove that it knows a secret that the other takes for the role in question."""
+
+    code = 41
+    http_status = 401
+    closes_connection = True
 
 
 class TopologyError(KvCacheError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    "CREDENTIAL_BYTES",
     "EXTENSION_DEPTH",
     "FRAME_SLACK",
     "HELLO_BYTES",
@@ -17,7 +16,10 @@ __all__ = [
     "KEY_BYTES",
     "LEASE_MS_MAX",
     "LEASE_MS_MIN",
+    "NONCE_BYTES",
     "REPLY_BYTES",
+    "SECRET_BYTES_MAX",
+    "SECRET_BYTES_MIN",
     "SERIALIZER_NAME_BYTES",
     "TEXT_BYTES",
     "TTL_SECONDS",
@@ -58,8 +60,12 @@ FRAME_SLACK: Final = KEYS_PER_FRAME * (KEY_BYTES + 8)
 HELLO_BYTES: Final = 4096
 """The one frame that a connection may send before it has introduced itself."""
 
-CREDENTIAL_BYTES: Final = 1024
-"""Longest credential in a HELLO."""
+NONCE_BYTES: Final = 32
+"""Bytes that either end throws into a handshake, and the least that a node takes; HMAC-SHA256 has as many."""
+
+SECRET_BYTES_MIN: Final = 16
+SECRET_BYTES_MAX: Final = 1024
+"""Bytes of a secret. A shorter one could be guessed from a recorded handshake."""
 
 LEASE_MS_MIN: Final = 10
 LEASE_MS_MAX: Final = 3_600_000

@@ -68,6 +68,7 @@ class Verb(IntEnum):
     RENEW = 24
     UNLOCK = 25
     LOCKS = 26
+    AUTH = 27
 
 
 class Status(IntEnum):
@@ -77,6 +78,7 @@ class Status(IntEnum):
     MISS = 1
     SUPERSEDED = 2
     MISMATCH = 3
+    CHALLENGE = 4
 
 
 class Role(IntEnum):
@@ -122,8 +124,8 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
     for row in (
         VerbSpec(
             Verb.HELLO,
-            ("protocol", "cluster", "role", "credential", "name"),
-            ("OK protocol cluster node epoch now_ms value_limit",),
+            ("protocol", "cluster", "role", "nonce", "name"),
+            ("OK protocol cluster node epoch now_ms value_limit", "CHALLENGE nonce"),
             "introduces a connection; must be its first message. An empty cluster name matches any",
         ),
         VerbSpec(Verb.PING, (), ("OK epoch now_ms",), "answers at once"),
@@ -241,5 +243,11 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
         ),
         VerbSpec(Verb.UNLOCK, ("resource", "token"), ("OK", "MISS"), "give a lock back; MISS: it was lost"),
         VerbSpec(Verb.LOCKS, (), ("OK document",), "the locks that are held, JSON in bytes"),
+        VerbSpec(
+            Verb.AUTH,
+            ("proof",),
+            ("OK protocol cluster node epoch now_ms value_limit proof",),
+            "answers the challenge, and nothing else; the reply introduces the node and proves that it knows the secret too",
+        ),
     )
 }

@@ -62,6 +62,8 @@ def error_response(error: KvCacheError) -> web.Response:
     )
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="kvcache"'
     if isinstance(error, Refusal):
         response.headers.update(error.headers)
     return response

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from aiohttp import web
 
+from kvcache.transport.guard import Guard, open_guard
 from kvcache.transport.http.admin import ADMIN_PREFIX, AdminRoutes, Operator
 from kvcache.transport.http.answers import Refusal, error_response, json_response, stamp
 from kvcache.transport.http.batch import BatchRoute
 from kvcache.transport.http.body import BodyReader
 from kvcache.transport.http.connection import HttpConnection, OpenConnections
+from kvcache.transport.http.gate import OPEN_PATHS, Gate
 from kvcache.transport.http.kv import KV_PREFIX, KeyRoutes, RecordClient
 from kvcache.transport.http.limits import HttpCounters, HttpLimits
 from kvcache.transport.metrics import NodeMetrics
@@ -34,7 +37,7 @@ _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
 _CLOSING_SECONDS: Final = 0.1
 """What a request that has outlived the grace of a stop gets to notice that it is cancelled."""
 
-_UNSHED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNSHED: Final = OPEN_PATHS | {"/metrics"}
 """Paths that answer under any load: they tell an operator, or a load balancer, that there is load."""
 
 
@@ -62,9 +65,10 @@ class NodeView(Protocol):
 class HttpFrontDoor:
     """Serves HTTP on connections that somebody else accepts. Belongs to the event loop that ``start`` ran on."""
 
-    def __init__(self, node: NodeView, limits: HttpLimits | None = None) -> None:
+    def __init__(self, node: NodeView, limits: HttpLimits | None = None, guard: Guard | None = None) -> None:
         self._node = node
         self._limits = limits or HttpLimits()
+        self._gate = Gate(guard or open_guard(time.monotonic), self._limits.refusal_seconds)
         self.counters = HttpCounters()
         self._connections = OpenConnections()
         self._server: web.Server | None = None
@@ -144,7 +148,9 @@ class HttpFrontDoor:
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         try:
-            return await self._handler(request)(request)
+            handler = self._handler(request)
+            await self._gate.admit(request, admin=request.rel_url.raw_path.startswith(ADMIN_PREFIX))
+            return await handler(request)
         except KvCacheError as error:
             if isinstance(error, NodeFault):
                 _log.error("%s %s: %s", request.method, request.path_qs, error)

@@ -34,6 +34,8 @@ class HttpLimits:
     """Request bodies on their way in, all connections together; beyond it requests are shed."""
     requests_in_flight: int = 1024
     """Requests being served at one time; beyond it they are shed, health checks and metrics excepted."""
+    refusal_seconds: float = 0.2
+    """How long the answer to a wrong token is kept back."""
     head_seconds: float = 10.0
     """From the first byte of a request to the end of its header."""
     body_seconds: float = 10.0

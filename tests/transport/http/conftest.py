@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import uvloop
 
+from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Pause, Refresh, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
+from kvcache_client.protocol.auth import NO_SECRETS, Secrets
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.record import expiry_of, is_tombstone, restamp, version_of
 from kvcache_client.protocol.verbs import ABSENT, PRESENT, Status, Verb
@@ -226,9 +228,10 @@ class Sniffer(asyncio.Protocol):
 class World:
     """A front door on a port of its own, its node, and the connections of a test."""
 
-    def __init__(self, node: FakeNode, limits: HttpLimits) -> None:
+    def __init__(self, node: FakeNode, limits: HttpLimits, secrets: Secrets) -> None:
         self.node = node
-        self.door = HttpFrontDoor(node, limits)
+        self.guard = Guard(secrets, Guesses(lambda: 0.0, 1.0, 1000.0), lambda: 0.0)
+        self.door = HttpFrontDoor(node, limits, self.guard)
         self.wires: list[Wire] = []
 
     async def open(self) -> None:
@@ -275,8 +278,8 @@ async def make_world(view: View) -> AsyncIterator[Callable[..., Any]]:
     """Make worlds with limits of the test's own; they are closed, and have counted right, at its end."""
     worlds: list[World] = []
 
-    async def make(**limits: Any) -> World:
-        world = World(FakeNode(DictClient(view), view.topology), HttpLimits(**limits))
+    async def make(secrets: Secrets = NO_SECRETS, **limits: Any) -> World:
+        world = World(FakeNode(DictClient(view), view.topology), HttpLimits(**limits), secrets)
         await world.open()
         worlds.append(world)
         return world

@@ -53,9 +53,10 @@ async def test_another_site_is_refused(world, origin):
     assert world.node.operations.asked == []
 
 
-async def test_a_page_of_the_node_itself_may_ask(world):
+@pytest.mark.parametrize("host", ["127.0.0.1:7700", "localhost:7700", "[::1]:7700"])
+async def test_a_page_of_the_node_itself_may_ask(world, host):
     wire = await world.connect()
-    head = f"POST {PURGE} HTTP/1.1\r\nHost: node:7700\r\nOrigin: http://node:7700\r\nContent-Type: application/json\r\n"
+    head = f"POST {PURGE} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Type: application/json\r\n"
     wire.writer.write(f"{head}Content-Length: {len(WISH)}\r\n\r\n".encode() + WISH)
     answer = await wire.answer()
     assert answer.status == 200

@@ -32,6 +32,8 @@ __all__ = [
     "SERVERS",
     "AsyncCache",
     "BlockingCache",
+    "memcached_command",
+    "redis_command",
     "start_peer",
 ]
 
@@ -172,10 +174,11 @@ BLOCKING_CLIENTS: Final[Mapping[str, ClientSpec]] = {
 """Contestant -> how to open it: ``open(address)``."""
 
 
-def _redis_command(port: int, memory_mib: int) -> list[str]:
+def redis_command(port: int, memory_mib: int, **further: str) -> list[str]:
+    """Return the command of a Redis (or Valkey) in memory; ``further`` are options by name. Raises ``CannotRun``."""
     binary = shutil.which("redis-server") or shutil.which("valkey-server") or _embedded_valkey()
-    options = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "daemonize": "no"}
-    options |= {"maxmemory": f"{memory_mib}mb", "maxmemory-policy": "allkeys-lru"}
+    options: dict[str, Any] = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "daemonize": "no"}
+    options |= {"maxmemory": f"{memory_mib}mb", "maxmemory-policy": "allkeys-lru"} | further
     return [binary, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
@@ -188,18 +191,20 @@ def _embedded_valkey() -> str:
         raise CannotRun("no redis-server or valkey-server: apt install redis-server") from error
 
 
-def _memcached_command(port: int, memory_mib: int) -> list[str]:
+def memcached_command(port: int, memory_mib: int, *further: str) -> list[str]:
+    """Return the command of a memcached with these ``further`` options. Raises ``CannotRun``."""
     binary = shutil.which("memcached")
     if binary is None:
         raise CannotRun("no memcached: apt install memcached")
     # One thread, as every contestant has one core; memcached refuses to be root unless it is named.
     command = [binary, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", str(memory_mib)]
+    command += further
     return [*command, "-u", "root"] if os.geteuid() == 0 else command
 
 
 SERVERS: Final[Mapping[str, Callable[[int, int], list[str]]]] = {
-    "redis": _redis_command,
-    "memcached": _memcached_command,
+    "redis": redis_command,
+    "memcached": memcached_command,
 }
 """Peer server -> its command, given a port and a memory limit in MiB; all in memory, nothing on disk."""
 

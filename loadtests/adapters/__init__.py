@@ -4,6 +4,8 @@ Here lives the contract, and which adapter goes by which name. Never here: load,
 
     kvcache       the blocking Client
     kvcache-http  the HTTP API of any node
+    redis         redis-py's RedisCluster
+    memcached     pymemcache's HashClient
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ __all__ = ["ADAPTERS", "BatchAnswer", "CacheAdapter", "NoSuchCall", "OpenAdapter
 ADAPTERS: Final[Mapping[str, str]] = {
     "kvcache": "loadtests.adapters.kvcache_client:open_kvcache",
     "kvcache-http": "loadtests.adapters.kvcache_http:open_kvcache_http",
+    "redis": "loadtests.adapters.redis_cluster:open_redis_cluster",
+    "memcached": "loadtests.adapters.memcached_hash:open_memcached",
 }
 """Name -> where its ``OpenAdapter`` is: imported only when asked for, as a peer's package may not be installed."""
 

@@ -15,7 +15,7 @@ from kvcache_client import Client
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Outcome, Round
+from kvcache_client.core.effects import Outcome, Round, Slow
 from kvcache_client.protocol.errors import InDoubt, KvCacheError
 from kvcache_client.protocol.verbs import Request
 from kvcache_client.seeds import parse_seeds
@@ -30,7 +30,7 @@ class _Session(BlockingSession):
 
     asked = ""
 
-    def _ask(self, node: str, request: Request) -> Outcome:
+    def _ask(self, node: str, request: Request) -> Outcome | Slow:
         outcome = super()._ask(node, request)
         self.asked = node
         return outcome

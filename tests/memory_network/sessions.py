@@ -10,10 +10,11 @@ from kvcache_client import Client
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Effect, Outcome, Pause, Plan, Refresh, Round, Within
+from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
+from kvcache_client.core.hedging import is_answer
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError
-from kvcache_client.protocol.verbs import Request
+from kvcache_client.protocol.verbs import Request, Verb
 from memory_network.calls import Call
 from memory_network.wires import Slot, Wire
 from memory_network.world import placed
@@ -82,17 +83,65 @@ class MemorySession:
                 self.network.after(effect.seconds, partial(then, None))
             case Refresh():
                 Call(self, inspecting.newest_topology(self.brain), partial(self._learn, then))
-            case (_, _):
-                self._round([effect], self.brain.attempt, lambda outcomes: then(outcomes[0]))
+            case Race():
+                self._race(effect.slow, effect.ask, then)
+            case (node, request):
+                self._ask(node, request, then)
+
+    def _ask(self, node: str, request: Request, then: Callable[[Any], None]) -> None:
+        """One request. A GET is said to be slow after a while, as the bodies do, and goes on waiting by itself."""
+        told = False
+        slow = Slow(node, self.brain.nodes[node].hedge_after)
+
+        def answered(outcomes: list[Outcome]) -> None:
+            if told:
+                slow.set_result(outcomes[0])
+            else:
+                then(outcomes[0])
+            ended.append(True)
+
+        def look() -> None:
+            nonlocal told
+            if not ended:
+                told = True
+                self.brain.nodes[node].still_waiting(slow.waited)
+                then(slow)
+
+        ended: list[bool] = []
+        self._round([(node, request)], self.brain.attempt, answered)
+        if request[1] == Verb.GET and self.brain.config.hedging:
+            self.network.after(slow.waited, look)
+
+    def _race(self, slow: Slow, ask: Ask | None, then: Callable[[Any], None]) -> None:
+        places: list[Outcome | None] = [None, None]
+        left = {0} if ask is None else {0, 1}
+
+        def settle(place: int, outcome: Outcome) -> None:
+            if not left:
+                return
+            places[place] = outcome
+            left.discard(place)
+            if is_answer(outcome) or not left:
+                left.clear()
+                then(places)
+
+        slow.forward(_Told(partial(settle, 0)))
+        if ask is not None:
+            self._round([ask], self.brain.attempt, lambda outcomes: settle(1, outcomes[0]))
 
     def _round(self, asks: Round, seconds: float, then: Callable[[list[Outcome]], None]) -> None:
         slots: list[Slot] = []
         left = len(asks)
+        began = self.network.now
+        self.brain.sent(left)
 
         def settled() -> None:
             nonlocal left
             left -= 1
             if not left:
+                for node in {node for node, _ in asks}:
+                    self.brain.nodes[node].in_flight = 0
+                    self.brain.heard(self.brain.nodes[node], self.network.now - began, self.network.now)
                 self.network.after(0.0, lambda: then([slot.outcome for slot in slots]))  # type: ignore[misc]
 
         by_node: dict[str, list[tuple[Request, Slot]]] = {}
@@ -124,6 +173,16 @@ class MemorySession:
 
     def __repr__(self) -> str:
         return f"<MemorySession {self.name} {self.brain!r}>"
+
+
+class _Told:
+    """Is told one outcome."""
+
+    def __init__(self, tell: Callable[[Outcome], None]) -> None:
+        self.set_result = tell
+
+    def done(self) -> bool:
+        return False
 
 
 class _Starter:

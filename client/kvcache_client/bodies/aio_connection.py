@@ -18,6 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, cast
 
+from kvcache_client.bodies.aio_pace import Pace
+from kvcache_client.bodies.aio_round import Direct
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.introduction import Greeting, introduce
@@ -91,6 +93,12 @@ class AsyncConnection(asyncio.Protocol):
         self._flushing = False
         self._marks: deque[int] = deque()
         self._ticker: asyncio.TimerHandle | None = None
+        self._pace: Pace | None = None
+
+    def use(self) -> None:
+        """Serve calls from now on, and measure how long they take."""
+        self.in_use = True
+        self._pace = Pace(self._brain, self.link, self._loop)
 
     async def introduce(self) -> Greeting:
         """Say who we are, prove it if asked to, and return what the node says of itself."""
@@ -106,9 +114,9 @@ class AsyncConnection(asyncio.Protocol):
 
     def ask(self, request: Request) -> asyncio.Future[Outcome]:
         """Send ``request`` and return the future of its outcome."""
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        self.post(request, future)
-        return future
+        waiter = Direct(self._loop)
+        self.post(request, waiter)
+        return waiter.future
 
     def post(self, request: Request, waiter: Waiter) -> None:
         """Send ``request`` with the next flush; its outcome goes to ``waiter``."""
@@ -140,6 +148,8 @@ class AsyncConnection(asyncio.Protocol):
         self._flushing = False
         if self._transport is not None and self._ended is None:
             self._transport.write(self.link.output())
+            if self._pace is not None:
+                self._pace.sent()
             if self._ticker is None:
                 self._tick()
 
@@ -181,6 +191,8 @@ class AsyncConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand replies to whoever waits for them."""
         broken = self.link.receive(data)
+        if self._pace is not None:
+            self._pace.received()
         if broken is not None:
             self.end(broken)
 
@@ -195,6 +207,8 @@ class AsyncConnection(asyncio.Protocol):
         self._ended = cause
         if self._ticker is not None:
             self._ticker.cancel()
+        if self._pace is not None:
+            self._pace.stop()
         if self._transport is not None:
             self._transport.abort()
         self._brain.counters.late_replies += self.link.late

@@ -100,7 +100,7 @@ class AsyncLink:
     def _use(self, connection: AsyncConnection) -> None:
         self._connector = None
         self._connection = connection
-        connection.in_use = True
+        connection.use()
         self.post = connection.post
         self._brain.health.answered(self.node)
         waiting, self._waiting_room = self._waiting_room, {}

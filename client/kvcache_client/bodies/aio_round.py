@@ -1,4 +1,4 @@
-"""A round in asyncio: many requests, one future.
+"""Rounds and races in asyncio: several requests, one future.
 
 Here lives collecting outcomes. Never here: sending, or time limits.
 
@@ -11,8 +11,9 @@ import asyncio
 from typing import Any
 
 from kvcache_client.core.effects import Outcome
+from kvcache_client.core.hedging import is_answer
 
-__all__ = ["RoundWaiter"]
+__all__ = ["Direct", "RaceWaiter", "RoundWaiter"]
 
 
 class RoundWaiter:
@@ -38,6 +39,30 @@ class RoundWaiter:
 
     def __repr__(self) -> str:
         return f"<RoundWaiter left={self._left}/{len(self.outcomes)}>"
+
+
+class RaceWaiter(RoundWaiter):
+    """Waits for the first of its outcomes that is an answer, or for all. ``future`` gets the list; None has not come."""
+
+    __slots__ = ()
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        """Take one outcome."""
+        self.outcomes[place] = outcome
+        self._left -= 1
+        if (is_answer(outcome) or not self._left) and not self.future.done():
+            self.future.set_result(self.outcomes)
+
+
+class Direct:
+    """Waits for one outcome, however long it takes: nobody tells it that a request is slow."""
+
+    __slots__ = ("done", "future", "set_result")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[Outcome] = loop.create_future()
+        self.done = self.future.done
+        self.set_result = self.future.set_result
 
 
 class _Place:

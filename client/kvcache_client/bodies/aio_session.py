@@ -11,15 +11,15 @@ import os
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvcache_client.bodies.aio_connection import connect
 from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
-from kvcache_client.bodies.aio_round import RoundWaiter
+from kvcache_client.bodies.aio_round import RaceWaiter, RoundWaiter
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Refresh, Round, Within
+from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import (
@@ -38,6 +38,8 @@ from kvcache_client.seeds import no_seed_answered
 __all__ = ["AsyncSession"]
 
 T = TypeVar("T")
+
+_GET = int(Verb.GET)
 
 _REFRESH_JITTER = 0.1
 """Seconds over which the clients of a cluster spread their look at a new topology."""
@@ -75,19 +77,24 @@ class AsyncSession:
                     node, request = ask
                     future = create_future()
                     (links.get(node) or self._link(node)).post(request, future)
-                    effect = plan.send(await future)
+                    outcome: Any = await future
+                    if outcome.__class__ is Slow and request[1] != _GET:
+                        outcome = await self._wait_on(outcome)
+                    effect = plan.send(outcome)
                 else:
                     effect = plan.send(await self._perform(effect))
         except StopIteration as done:
             result: T = done.value
             return result
 
-    async def _perform(self, effect: Effect) -> list[Outcome] | None:
+    async def _perform(self, effect: Effect) -> list[Outcome] | list[Outcome | None] | None:
         match effect:
             case Within():
                 return await self._within(effect.round, effect.seconds)
             case list():
                 return await self._post_all(effect).future
+            case Race():
+                return await self._race(effect.slow, effect.ask)
             case Pause():
                 await asyncio.sleep(effect.seconds)
             case Refresh():
@@ -102,6 +109,19 @@ class AsyncSession:
             NoAnswer(f"no answer within {seconds:.3g} s", node=node) if outcome is None else outcome
             for (node, _), outcome in zip(asks, waiter.outcomes, strict=True)
         ]
+
+    async def _race(self, slow: Slow, ask: Ask | None) -> list[Outcome | None]:
+        waiter = RaceWaiter(get_running_loop(), 1 if ask is None else 2)
+        slow.forward(waiter.at(0))
+        if ask is not None:
+            (self._links.get(ask[0]) or self._link(ask[0])).post(ask[1], waiter.at(1))
+        outcomes: list[Outcome | None] = await waiter.future
+        return [*outcomes, None][:2]
+
+    async def _wait_on(self, slow: Slow) -> Outcome:
+        """Wait for an answer that must not be asked for twice."""
+        (outcome, _) = await self._race(slow, None)
+        return outcome  # type: ignore[return-value]  # it is settled when it is alone
 
     def _post_all(self, asks: Round, *, patiently: bool = False) -> RoundWaiter:
         waiter = RoundWaiter(get_running_loop(), len(asks))

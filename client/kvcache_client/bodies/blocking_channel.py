@@ -10,17 +10,17 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final, overload
 
 from kvcache_client.bodies.socket_timeouts import WAITED_TOO_LONG, timeout_setter
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.effects import Outcome
+from kvcache_client.core.effects import Outcome, Slow
 from kvcache_client.core.introduction import Greeting, introduce
 from kvcache_client.core.link import Link
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request
 
-__all__ = ["Channel", "connect"]
+__all__ = ["Channel", "Slot", "connect"]
 
 _READ_BYTES: Final = 16 * 1024
 """One receive. ``recv`` allocates that much first: from 128 KiB on that is a fresh mapping each time, and dear."""
@@ -29,18 +29,20 @@ _DUPLEX_BYTES: Final = 64 * 1024
 """From this much output on, replies are read while sending: else both ends could wait for the other to read."""
 
 
-class _Slot:
+class Slot:
     """Waits for one reply."""
 
     __slots__ = ("outcome",)
 
     def __init__(self) -> None:
-        self.outcome: Outcome | None = None
+        self.outcome: Any = None
 
     def done(self) -> bool:
+        """Say whether it has come."""
         return self.outcome is not None
 
-    def set_result(self, result: Outcome, /) -> None:
+    def set_result(self, result: Outcome | Slow, /) -> None:
+        """Take it."""
         self.outcome = result
 
 
@@ -79,7 +81,7 @@ class Channel:
         self.broken: BaseException | None = None
         self.timeout = -1.0
         self._brain = brain
-        self._slot = _Slot()
+        self._slot = Slot()
         self._sock = sock
         self._set_timeout = timeout_setter(sock)
 
@@ -98,14 +100,24 @@ class Channel:
         self.node = self.link.node = greeting.node
         self.link.on_epoch(greeting.epoch)
 
-    def ask(self, request: Request, seconds: float) -> Outcome:
-        """Send one request and return its outcome; the hot path of the blocking client."""
+    @overload
+    def ask(self, request: Request, seconds: float) -> Outcome: ...
+
+    @overload
+    def ask(self, request: Request, seconds: float, patience: float) -> Outcome | Slow: ...
+
+    def ask(self, request: Request, seconds: float, patience: float = 0.0) -> Outcome | Slow:
+        """Send one request and return its outcome; the hot path of the blocking client.
+
+        With ``patience`` it is ``Slow`` when nothing has come within so many seconds; the request is then still under way.
+        """
         slot = self._slot
         slot.outcome = None
         link = self.link
         link.enqueue(request, slot)
-        if self.timeout != seconds:
-            self._wait_at_most(seconds)
+        wait = patience or seconds
+        if self.timeout != wait:
+            self._wait_at_most(wait)
         try:
             self._sock.sendall(link.output())
         except OSError as error:
@@ -114,16 +126,20 @@ class Channel:
             try:
                 self._receive(self._sock.recv(_READ_BYTES))
             except WAITED_TOO_LONG:
-                self._give_up(seconds)
+                if patience:
+                    link.suspect(link.newest, Slot, patience)
+                else:
+                    self._give_up(seconds)
             except (OSError, KvCacheError) as error:
                 self._break(error)
         if slot.outcome is None:  # only part of the reply, or one to a call that was given up
             self.collect([slot], time.monotonic() + seconds)
-        return slot.outcome  # type: ignore[return-value]  # collect settles it
+        outcome: Outcome | Slow = slot.outcome
+        return outcome
 
-    def send(self, requests: Sequence[Request], deadline: float) -> list[_Slot]:
+    def send(self, requests: Sequence[Request], deadline: float) -> list[Slot]:
         """Send a round's requests to this node; the slots are filled by ``collect``."""
-        slots = [_Slot() for _ in requests]
+        slots = [Slot() for _ in requests]
         for request, slot in zip(requests, slots, strict=True):
             self.link.enqueue(request, slot)
         output = self.link.output()
@@ -137,7 +153,7 @@ class Channel:
             self._break(error)  # also when time ran out: half a frame is on its way
         return slots
 
-    def collect(self, slots: Sequence[_Slot], deadline: float) -> list[Outcome]:
+    def collect(self, slots: Sequence[Slot], deadline: float) -> list[Outcome]:
         """Read until all ``slots`` are filled or time is up; returns their outcomes."""
         for slot in slots:
             try:
@@ -148,7 +164,20 @@ class Channel:
                 self._give_up(self.timeout)
             except (OSError, KvCacheError) as error:
                 self._break(error)
-        return [slot.outcome for slot in slots]  # type: ignore[misc]  # every way out of the loop settles them
+        return [slot.outcome for slot in slots]
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, so that ``select`` can wait for several channels."""
+        return self._sock.fileno()
+
+    def take_in(self) -> None:
+        """Read what has arrived."""
+        try:
+            self._receive(self._sock.recv(_READ_BYTES))
+        except WAITED_TOO_LONG:
+            return
+        except (OSError, KvCacheError) as error:
+            self._break(error)
 
     def _send_and_receive(self, output: bytes, deadline: float) -> None:
         view = memoryview(output)

@@ -16,13 +16,14 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from kvcache_client.bodies.blocking_channel import Channel, connect
+from kvcache_client.bodies.blocking_race import Runner, run_race
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Effect, Outcome, Pause, Plan, Refresh, Round, Within
+from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import (
@@ -41,6 +42,9 @@ __all__ = ["BlockingSession"]
 
 T = TypeVar("T")
 
+_GET: Final = int(Verb.GET)
+_COUNTED_TOGETHER: Final = 16
+
 _sessions: weakref.WeakSet[BlockingSession] = weakref.WeakSet()
 
 
@@ -56,6 +60,7 @@ class BlockingSession:
         self._newer_epoch = False
         self._open = False
         self._closed = False
+        self._sent = 0
         _sessions.add(self)
 
     def run(self, plan: Plan[T]) -> T:
@@ -73,7 +78,7 @@ class BlockingSession:
             result: T = done.value
             return result
 
-    def _ask(self, node: str, request: Request) -> Outcome:
+    def _ask(self, node: str, request: Request) -> Outcome | Slow:
         try:
             channel = self._pools[node].pop()
         except (KeyError, IndexError):
@@ -81,12 +86,52 @@ class BlockingSession:
                 channel = self._connect(node)
             except KvCacheError as error:
                 return error
-        outcome = channel.ask(request, self.brain.attempt)
+        brain = self.brain
+        state = brain.nodes[node]
+        hedged = request[1] == _GET and brain.config.hedging and len(brain.nodes) > 1
+        began = brain.clock()
+        outcome = channel.ask(request, brain.attempt, min(state.hedge_after, brain.attempt / 2) if hedged else 0.0)
+        if isinstance(outcome, Slow):
+            outcome.origin = channel
+            state.still_waiting(outcome.waited)
+            return outcome
+        now = brain.clock()
+        brain.heard(state, now - began, now)
+        self._count(node, 1)
         if channel.broken is None and outcome.__class__ is tuple and not self._closed and node in self._pools:
             self._pools[node].append(channel)  # nearly always, so without a call in between
         else:
             self._put_back(channel, outcome)
         return outcome
+
+    def _count(self, node: str, requests: int) -> None:
+        """Note that requests were sent and are answered; the budgets hear of them a few at a time."""
+        state = self.brain.nodes[node]
+        state.in_flight = max(state.in_flight - requests, 0)
+        self._sent += requests
+        if self._sent >= _COUNTED_TOGETHER:
+            self.brain.sent(self._sent)
+            self._sent = 0
+
+    def _race(self, slow: Slow, ask: Ask | None) -> list[Outcome | None]:
+        """Wait on for a slow answer, and for another if one is asked for."""
+        runners: list[Runner] = [(slow.origin, slow)]
+        failed: KvCacheError | None = None
+        seconds = max(self.brain.attempt - slow.waited, 0.001)
+        if ask is not None:
+            try:
+                channel = self._take(ask[0])
+                runners.append((channel, channel.send([ask[1]], time.monotonic() + seconds)[0]))
+            except KvCacheError as error:
+                failed = error
+        outcomes = run_race(runners, seconds)
+        for (channel, _), outcome in zip(runners, outcomes, strict=True):
+            self._count(channel.node, 1)
+            if outcome is None:
+                self._pools.setdefault(channel.node, []).insert(0, channel)  # an answer is still to come: use it last
+            else:
+                self._put_back(channel, outcome)
+        return [*outcomes, failed, None][:2]
 
     def _put_back(self, channel: Channel, outcome: Outcome | None) -> None:
         """Keep a channel that is still good for the next call, and note what its last outcome says of the node."""
@@ -122,12 +167,14 @@ class BlockingSession:
         self.brain.health.answered(node)
         return channel
 
-    def _perform(self, effect: Effect) -> list[Outcome] | None:
+    def _perform(self, effect: Effect) -> list[Outcome] | list[Outcome | None] | None:
         match effect:
             case Within():
                 return self._round(effect.round, effect.seconds)
             case list():
                 return self._round(effect, self.brain.attempt)
+            case Race():
+                return self._race(effect.slow, effect.ask)
             case Pause():
                 time.sleep(effect.seconds)
             case Refresh():
@@ -154,6 +201,7 @@ class BlockingSession:
             answers = channel.collect(slots, deadline)
             for place, answer in zip(wanted, answers, strict=True):
                 outcomes[place] = answer
+            self._count(channel.node, len(wanted))
             self._put_back(channel, answers[-1])
         return outcomes  # type: ignore[return-value]  # every place was filled above
 

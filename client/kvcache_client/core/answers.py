@@ -6,21 +6,25 @@ said when nobody is left. Never here: asking.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.link import error_of
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import (
+    ConnectFailed,
+    ConnectionLost,
     DeadlineExceeded,
     InDoubt,
     KvCacheError,
     NoAnswer,
+    NodeFault,
     NotApplied,
     NotOwner,
     NotReady,
     Overloaded,
+    ProtocolError,
     StaleEpoch,
     Unavailable,
 )
@@ -31,6 +35,9 @@ __all__ = [
     "REROUTE_ANSWERED",
     "REROUTE_PAUSE",
     "as_error",
+    "blame",
+    "may_repeat",
+    "may_reroute",
     "time_left",
     "time_spent",
     "why_unavailable",
@@ -49,6 +56,25 @@ REROUTE_PAUSE = 0.01
 def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
     """Return the error that ``outcome`` is or carries, or None if it is a reply to ``verb``."""
     return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node, verb)
+
+
+def blame(brain: Brain, node: str, error: KvCacheError) -> None:
+    """Count a failure that says something about the node itself; three of them make reads avoid it."""
+    if isinstance(error, NoAnswer | ConnectionLost | NodeFault | ProtocolError):
+        brain.breaker.failed(node, f"{type(error).__name__}: {error}")
+
+
+def may_repeat(brain: Brain, failures: Mapping[str, KvCacheError], requests: int = 1, *, paid: bool = False) -> bool:
+    """Say whether so many requests may be sent because others failed. Where none of those was even sent, it is no repetition.
+
+    ``paid`` says that the call is part of a batch, which has a token for all its keys.
+    """
+    return paid or all(isinstance(error, ConnectFailed) for error in failures.values()) or brain.retry(requests)
+
+
+def may_reroute(brain: Brain, deadline: float, *, paid: bool = False) -> bool:
+    """Say whether a request that came to the wrong node, or too early, may be sent again."""
+    return brain.clock() < deadline and (paid or brain.retry())
 
 
 def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:

@@ -15,11 +15,12 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
-from kvcache_client.core.reading import how_to_read, read_carefully, trusted_owners
+from kvcache_client.core.reading import how_to_read, read_carefully
 from kvcache_client.core.results import BatchResult
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
+from kvcache_client.core.trust import trusted_owners
 from kvcache_client.core.writing import Written, check_reachable, write_carefully
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
@@ -83,8 +84,11 @@ def read_many(
                 careful.append(key)
     if careful:
         spent = brain.clock() - began
+        paid = brain.retry()
         answers = yield from together(
-            read_carefully(brain, names[key], spent=spent) if level is None else read_at_level(brain, names[key], level)
+            read_carefully(brain, names[key], spent=spent, paid=paid)
+            if level is None
+            else read_at_level(brain, names[key], level)
             for key in careful
         )
         for key, answer in zip(careful, answers, strict=True):
@@ -172,8 +176,9 @@ def write_many(
             careful.append(name)
     if careful:
         spent = brain.clock() - began
+        paid = brain.retry()
         answers = yield from together(
-            write_carefully(brain, name, records[name], acks=acks, spent=spent) for name in careful
+            write_carefully(brain, name, records[name], acks=acks, spent=spent, paid=paid) for name in careful
         )
         results.update(zip(careful, answers, strict=True))
     return results

@@ -11,11 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from kvcache_client.core.balancing import Balancing, make_balancing
+from kvcache_client.core.breaker import Breaker
+from kvcache_client.core.budget import hedge_budget, retry_budget
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.consistency import Acks, check_acks, needed_acks
 from kvcache_client.core.health import Down, Health
 from kvcache_client.core.lagging import Lagging
-from kvcache_client.core.nodes import Nodes
+from kvcache_client.core.nodes import Nodes, NodeState
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Spaces
 from kvcache_client.placement.topology import Topology
@@ -53,6 +55,16 @@ class Counters:
     """Writes that met a newer version or a clock ahead of ours and were stamped again."""
     repaired_copies: int = 0
     """Copies that were behind when several were read, and were brought up to date."""
+    retries: int = 0
+    """Requests that were sent again, to the same node or another, because one before had failed."""
+    hedged_reads: int = 0
+    """Reads that a second owner was asked for because the first was slow."""
+    hedges_won: int = 0
+    """Those of them that the second owner answered first."""
+    failed_open_reads: int = 0
+    """Reads that were answered by a miss because no node could (``fail_open``)."""
+    failed_open_writes: int = 0
+    """Writes that were given up without an error (``fail_open``)."""
     refreshes: int = 0
     """Topologies asked for."""
 
@@ -65,8 +77,8 @@ class Brain:
     """The state of one client."""
 
     __slots__ = (
-        *("_policies", "_random", "attempt", "avoided", "behind", "choose", "clock", "config", "counters", "down"),
-        *("health", "hlc", "lagging", "level", "nodes", "spaces", "view"),
+        *("_policies", "_random", "attempt", "avoided", "behind", "breaker", "choose", "clock", "config", "counters"),
+        *("down", "health", "hedges", "hlc", "lagging", "level", "nodes", "retries", "spaces", "view"),
     )
 
     def __init__(self, config: ClientConfig, around: Surroundings) -> None:
@@ -80,6 +92,9 @@ class Brain:
         self.counters = Counters()
         self.nodes = Nodes()
         self.spaces = Spaces(config.value_form())
+        self.breaker = Breaker(around.monotonic, around.random, self.nodes, self.avoided)
+        self.retries = retry_budget(around.monotonic)
+        self.hedges = hedge_budget(around.monotonic)
         self.lagging = Lagging(around.monotonic, around.mutex)
         self.behind = self.lagging.marks
         self._policies: dict[str, Balancing] = {}
@@ -118,18 +133,40 @@ class Brain:
         lives = before.lives if before else view.lives
         same = {node for node, life in view.lives.items() if lives.get(node) == life}
         self.health.forget(same)
+        for node in lives.keys() - same:
+            self.breaker.close(node)
+            self.nodes.pop(node, None)
         self.lagging.replaced(lives.keys() - same)
         self.nodes.adopt(view.topology.members)
 
     def start_over(self) -> None:
         """Become another client that knows the same: after a fork, two may have come of one."""
         self.health.start_over()
+        self.breaker.start_over()
         self.lagging.start_over()
         self.hlc.become(_draw_writer(self._random))
 
     def draw(self) -> float:
         """Return a number in [0, 1) by chance."""
         return self._random()
+
+    def sent(self, requests: int) -> None:
+        """Note that so many requests have left: a share of them may be repeated, or hedged."""
+        self.retries.earn(requests)
+        self.hedges.earn(requests)
+
+    def heard(self, node: NodeState, seconds: float, now: float, replies: int = 1) -> None:
+        """Note how long (seconds) the answer to a batch of requests took; called once for each batch that arrives."""
+        node.observe(seconds, now, replies)
+        if self.nodes.is_time_to_decay(now):
+            self.breaker.watch(now)
+
+    def retry(self, requests: int = 1) -> bool:
+        """Say whether so many requests may be sent again, and count them."""
+        if not self.retries.take(requests):
+            return False
+        self.counters.retries += requests
+        return True
 
     def policy(self, balancing: str | Balancing) -> Balancing:
         """Return the policy of that name, the same each time, or a caller's own. Raises ``InvalidOption``."""

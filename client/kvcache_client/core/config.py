@@ -44,6 +44,8 @@ class ClientConfig:
     """Which owner a read asks: the name of a policy, or one of your own."""
     zone: str = ""
     """Where this client is; the policy ``nearest_zone`` prefers owners in the same zone."""
+    hedging: bool = True
+    """Whether a read that takes longer than usual is asked of a second owner too; at most 5 % more requests."""
     value_limit: int = VALUE_BYTES
     """Largest payload that is sent."""
     role: Role = Role.CLIENT

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from kvcache_client.core.answers import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
+from kvcache_client.core.answers import (
+    REROUTE,
+    REROUTE_PAUSE,
+    as_error,
+    blame,
+    may_repeat,
+    may_reroute,
+    time_left,
+    why_unavailable,
+)
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import copies_needed
 from kvcache_client.core.effects import REFRESH, Ask, Pause, Plan, Within
@@ -35,12 +44,16 @@ def ask_copies(
     failures: dict[str, KvCacheError],
     answered: bool,
     deadline: float,
+    *,
+    paid: bool = False,
 ) -> Plan[bytes | None]:
     """Ask every node that may hold a copy, stand-ins included; the newest wins, a tombstone is a miss."""
     missing = missing_owners(brain, view, partition, failures)
     nodes = _holders(brain, view, name, partition, failures, missing, answered)
     held: dict[str, bytes] = {}
     if nodes and brain.clock() < deadline:
+        if not may_repeat(brain, failures, len(nodes), paid=paid):
+            raise why_unavailable(brain, view, partition, failures)
         asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
         outcomes = yield Within(asks, time_left(brain, deadline))
         for node, outcome in zip(nodes, outcomes, strict=True):
@@ -128,7 +141,7 @@ def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
             if newest:
                 yield from _bring_up(brain, view, partition, name, newest, held, deadline)
             return newest if newest and not is_tombstone(newest) else None
-        if any(isinstance(error, REROUTE) for error in failures.values()) and brain.clock() < deadline:
+        if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline):
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue
@@ -152,7 +165,7 @@ def _ask_enough(
     needed = copies_needed(level, len(owners))
     left = sorted(owners, key=lambda node: (node in brain.down) * 2 + (node in brain.avoided))
     held: dict[str, bytes] = {}
-    while left and len(held) < needed and brain.clock() < deadline:
+    while left and len(held) < needed and brain.clock() < deadline and may_repeat(brain, failures):
         nodes, left = left[: needed - len(held)], left[needed - len(held) :]
         asks: list[Ask] = [(node, [0, verb, name]) for node in nodes for verb in (Verb.HEAD, Verb.PEEK)]
         outcomes = yield Within(asks, time_left(brain, deadline))
@@ -162,6 +175,7 @@ def _ask_enough(
                 held[node] = peek[2] if peek[1] == Status.OK else b""
             else:
                 failures[node] = refusal
+                blame(brain, node, refusal)
     return held
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kvcache_client.core.answers import REROUTE, REROUTE_PAUSE, as_error, may_reroute, time_left, why_unavailable
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
-from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, why_unavailable
 from kvcache_client.core.routing import View
 from kvcache_client.core.writing import check_reachable, copy
 from kvcache_client.protocol.errors import ConnectFailed, KvCacheError
@@ -96,7 +96,7 @@ def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Pl
                 break
         else:
             raise why_unavailable(brain, view, partition, failures)
-        if brain.clock() >= deadline:
+        if not may_reroute(brain, deadline):
             raise why_unavailable(brain, view, partition, failures)
         yield REFRESH
         yield Pause(REROUTE_PAUSE)

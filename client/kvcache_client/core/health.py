@@ -56,8 +56,9 @@ class Health:
 
     def answered(self, node: str) -> None:
         """The node has answered: it is used again from now on."""
-        self.down.pop(node, None)
-        self.avoided.pop(node, None)
+        entry = self.down.pop(node, None)
+        if entry is not None and self.avoided.get(node) is entry:
+            del self.avoided[node]
 
     def due(self) -> list[str]:
         """Return the nodes that may be tried again now. Each is handed out once per wait, so callers don't pile up."""

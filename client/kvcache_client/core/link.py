@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
-from kvcache_client.core.effects import Outcome
+from kvcache_client.core.effects import Outcome, Slow
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, error_from_wire
 from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader
 from kvcache_client.protocol.record import HEADER_BYTES
@@ -97,7 +97,19 @@ def _holds(check: Callable[[Any], bool], field: Any) -> bool:
 class Link:
     """Requests out, replies in, each to whoever asked."""
 
-    __slots__ = ("_id", "_packer", "_patient", "_pending", "_reader", "heard", "late", "node", "on_epoch")
+    __slots__ = (
+        "_id",
+        "_packer",
+        "_patient",
+        "_pending",
+        "_reader",
+        "answered",
+        "heard",
+        "late",
+        "node",
+        "on_epoch",
+        "received",
+    )
 
     def __init__(self, node: str, on_epoch: Callable[[int], None]) -> None:
         self.node = node
@@ -105,6 +117,10 @@ class Link:
         self.heard = False
         """Set by every arrival; whoever watches for silence clears it."""
         self.late = 0
+        self.answered = 0
+        """The id of the reply that came last."""
+        self.received = 0
+        """Messages that came so far."""
         self._id = 0
         self._pending: dict[int, Waiter] = {}
         self._patient: dict[int, Waiter] = {}
@@ -131,7 +147,8 @@ class Link:
         pending = self._pending
         take = pending.pop
         try:
-            for message in reader.feed(data):
+            messages = reader.feed(data)
+            for message in messages:
                 waiter = take(message[0], None)
                 if waiter is None:
                     self._unexpected(message)
@@ -139,6 +156,10 @@ class Link:
                     self.late += 1
                 else:
                     waiter.set_result(message)
+            if messages:
+                self.received += len(messages)
+                last = messages[-1][0]
+                self.answered = last if last.__class__ is int else 0
         except (TypeError, IndexError):
             return MalformedFrame("a message that is not an array with an id", node=self.node)
         return reader.broken
@@ -162,6 +183,12 @@ class Link:
         """How many requests have no reply yet."""
         return len(self._pending)
 
+    def forget(self, waiter: Waiter) -> None:
+        """Nobody waits for that answer any more; when it comes it is dropped."""
+        for number, held in list(self._pending.items()):
+            if held is waiter:
+                del self._pending[number]
+
     def give_up(self, number: int, outcome: Outcome) -> None:
         """Give ``outcome`` to the request ``number`` if it still waits."""
         waiter = self._pending.pop(number, None) or self._patient.pop(number, None)
@@ -172,6 +199,21 @@ class Link:
         """Have the request ``number`` wait for as long as its caller does: ``expire`` passes it over from now on."""
         self._patient = {other: waiter for other, waiter in self._patient.items() if not waiter.done()}
         self._patient[number] = self._pending.pop(number)
+
+    def suspect(self, newest: int, kind: type[object], waited: float) -> None:
+        """Tell those that wait for a request up to the id ``newest`` that it is slow; it goes on waiting by itself.
+
+        Only waiters of that ``kind`` are told. Each is told once.
+        """
+        slow = []
+        for number, waiter in self._pending.items():  # in the order of asking
+            if (newest - number) % _ID_MASK >= 1 << 31:
+                break
+            if waiter.__class__ is kind and not waiter.done():
+                slow.append((number, waiter))
+        for number, waiter in slow:
+            self._pending[number] = parked = Slow(self.node, waited)
+            waiter.set_result(parked)
 
     def expire(self, newest: int, outcome: Callable[[], KvCacheError]) -> int:
         """Give up every request up to the id ``newest``; returns how many there were.

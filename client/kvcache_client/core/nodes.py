@@ -15,7 +15,12 @@ from typing import Final
 
 from kvcache_client.placement.topology import Member
 
-__all__ = ["NodeState", "Nodes"]
+__all__ = ["HEDGE_FLOOR", "NodeState", "Nodes"]
+
+HEDGE_FLOOR: Final = 0.005
+"""Seconds below which no answer is called slow: shorter waits are noise of the machines."""
+
+_HEDGE_UNKNOWN_SECONDS: Final = 0.02
 
 _UNKNOWN_SECONDS: Final = 0.001
 """What a node is taken to need before it has answered once."""
@@ -40,7 +45,10 @@ class NodeState:
     ``p2c`` peak EWMA balancer, Twitter 2015).
     """
 
-    __slots__ = ("_heard_at", "_next", "_samples", "ewma", "in_flight", "node", "p95", "replies", "weight", "zone")
+    __slots__ = (
+        *("_heard_at", "_next", "_samples", "batch", "ewma", "hedge_after", "in_flight", "node", "p95", "replies"),
+        *("weight", "zone"),
+    )
 
     def __init__(self, node: str, zone: str = "", weight: int = 1) -> None:
         self.node = node
@@ -49,7 +57,9 @@ class NodeState:
         self.in_flight = 0
         """As the body last saw it, and what a policy has added since."""
         self.replies = 0
-        """Batches of replies so far."""
+        """How many it has sent so far."""
+        self.batch = 0
+        """How many of them came together, last."""
         self.forget()
 
     def forget(self) -> None:
@@ -57,13 +67,16 @@ class NodeState:
         self.ewma = _UNKNOWN_SECONDS
         self.p95 = 0.0
         """0 until there are enough samples."""
+        self.hedge_after = _HEDGE_UNKNOWN_SECONDS
+        """Seconds after which a read that is not answered is worth asking another node too."""
         self._samples: list[float] = []
         self._next = 0
         self._heard_at = 0.0
 
-    def observe(self, seconds: float, now: float) -> None:
-        """Note how long an answer took."""
-        self.replies += 1
+    def observe(self, seconds: float, now: float, replies: int = 1) -> None:
+        """Note how long the answer to a batch of requests took."""
+        self.replies += replies
+        self.batch = replies
         if seconds >= self.ewma:
             self.ewma = seconds
         else:

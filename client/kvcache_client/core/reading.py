@@ -23,6 +23,9 @@ from kvcache_client.core.answers import (
     REROUTE_ANSWERED,
     REROUTE_PAUSE,
     as_error,
+    blame,
+    may_repeat,
+    may_reroute,
     time_left,
     time_spent,
     why_unavailable,
@@ -31,9 +34,11 @@ from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import check_level
 from kvcache_client.core.copies import ask_copies, heal, missing_owners, read_at_level
-from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Within
+from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Slow, Within
+from kvcache_client.core.hedging import race
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
+from kvcache_client.core.trust import trusted_owners
 from kvcache_client.placement.partitions import PARTITION_SHIFT
 from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
@@ -51,15 +56,16 @@ __all__ = [
     "read_carefully",
     "time_left",
     "time_spent",
-    "trusted_owners",
     "why_unavailable",
 ]
 
 T = TypeVar("T")
 D = TypeVar("D")
 
-Asked: TypeAlias = tuple[str, Outcome]
-"""An owner that was asked first, and what came of it."""
+Asked: TypeAlias = tuple[str, Outcome | Slow]
+"""An owner that was asked first, and what came of it so far."""
+
+Answered: TypeAlias = tuple[str, Outcome]
 
 # Plain ints on the hot path: an attribute of an enum class costs a look-up more.
 _GET: Final = int(Verb.GET)
@@ -130,18 +136,6 @@ def fetch(brain: Brain, space: Space, key: Key) -> Plan[bytes | None]:
     return read(brain, space, key, bytes, None)
 
 
-def trusted_owners(brain: Brain, view: View, partition: int, name: bytes) -> Owners:
-    """Return the owners whose word on a key may be taken, those that are not avoided; none is left out without need."""
-    owners = view.owners[partition]
-    if brain.behind:
-        lagging = brain.lagging.of(partition, name)
-        owners = tuple([node for node in owners if node not in lagging])
-    if not brain.avoided:
-        return owners
-    well = tuple([node for node in owners if node not in brain.avoided])
-    return well or tuple([node for node in owners if node not in brain.down])
-
-
 def _read_warily(
     brain: Brain, name: bytes, choose: Callable[[Owners, States], str], level: str | None
 ) -> Plan[bytes | None]:
@@ -153,70 +147,103 @@ def _read_warily(
     owners = trusted_owners(brain, view, partition, name)
     if not owners:
         return (yield from read_carefully(brain, name))
-    node = choose(owners, brain.nodes)
+    began = brain.clock()
+    probed = brain.breaker.due(view.owners[partition]) if brain.breaker.opened else None
+    if probed in brain.down or (probed is not None and brain.behind and probed in brain.lagging.of(partition, name)):
+        probed = None
+    node = probed or choose(owners, brain.nodes)
     first = yield node, [0, _GET, name]
-    if first.__class__ is tuple and as_error(first, node, Verb.GET) is None and first[1] == _OK:
-        record: bytes = first[2]
-        if name in brain.behind:
-            yield from heal(brain, view, partition, name, record)
-        return record
+    if first.__class__ is tuple and as_error(first, node, Verb.GET) is None:
+        if probed is not None:
+            brain.breaker.probed(node, brain.clock() - began)
+        if first[1] == _OK:
+            record: bytes = first[2]
+            if name in brain.behind:
+                yield from heal(brain, view, partition, name, record)
+            return record
     return (yield from read_carefully(brain, name, (node, first)))
 
 
-def read_carefully(brain: Brain, name: bytes, asked: Asked | None = None, spent: float = 0.0) -> Plan[bytes | None]:
-    """Read while nodes fail or the cluster changes; ``asked`` is who was asked already, and what came of it.
+def read_carefully(
+    brain: Brain, name: bytes, first: Asked | None = None, spent: float = 0.0, *, paid: bool = False
+) -> Plan[bytes | None]:
+    """Read while nodes fail or the cluster changes; ``first`` is who was asked already, and what came of it.
 
-    ``spent`` is what of the call's time (seconds) has gone by already.
+    ``spent`` is what of the call's time (seconds) has gone by already; ``paid`` as in ``may_repeat``.
     """
-    if asked is not None:
-        spent += time_spent(brain, asked[1:])
-    deadline = brain.clock() + brain.config.timeout - spent
+    asked, deadline = yield from _finish_first(brain, name, first, spent)
+    for node, outcome in asked:
+        if as_error(outcome, node, Verb.GET) is None and outcome[1] == _OK:  # type: ignore[index]  # it is a message
+            return outcome[2]  # type: ignore[index,no-any-return]
     while True:
         view = brain.require_view()
         partition = view.partition(name)
         failures: dict[str, KvCacheError] = {}
-        answered, record = False, None
-        if asked is not None:
-            answered = _note_first(brain, asked, failures)
-            asked = None
+        answered, record = _note(brain, asked, failures), None
+        asked = []
         if not answered:
-            answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline)
+            answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline, paid)
         settled = not missing_owners(brain, view, partition, failures) and name not in brain.behind
         if record is not None or (answered and settled):
             return record
         # An owner that still loads says so; if another, complete one answered, a look at all copies settles it.
         passing = REROUTE_ANSWERED if answered else REROUTE
-        if any(isinstance(error, passing) for error in failures.values()) and brain.clock() < deadline:
+        if any(isinstance(error, passing) for error in failures.values()) and may_reroute(brain, deadline, paid=paid):
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue
-        return (yield from ask_copies(brain, view, name, partition, failures, answered, deadline))
+        return (yield from ask_copies(brain, view, name, partition, failures, answered, deadline, paid=paid))
 
 
-def _note_first(brain: Brain, asked: Asked, failures: dict[str, KvCacheError]) -> bool:
-    """Take note of who was asked first; returns whether that was a miss. A hit never gets here."""
-    node, outcome = asked
-    error = as_error(outcome, node, Verb.GET)
-    if error is None and outcome[1] == _MISS:  # type: ignore[index]  # as_error let only messages through
-        return True
-    failures[node] = error or MalformedFrame(f"no hit, no miss: {outcome!r:.60}")
-    brain.counters.failed_over_reads += 1
-    return False
+def _finish_first(brain: Brain, name: bytes, first: Asked | None, spent: float) -> Plan[tuple[list[Answered], float]]:
+    """Return who has answered what so far, and the time at which the call must end; an answer that is slow is waited for."""
+    now = brain.clock()
+    if first is None:
+        return [], now + brain.config.timeout - spent
+    node, outcome = first
+    if not isinstance(outcome, Slow):
+        return [(node, outcome)], now + brain.config.timeout - spent - time_spent(brain, (outcome,))
+    view = brain.require_view()
+    asked = yield from race(brain, view, view.partition(name), name, outcome)
+    return asked, now + brain.config.timeout - outcome.waited
+
+
+def _note(brain: Brain, asked: list[Answered], failures: dict[str, KvCacheError]) -> bool:
+    """Take note of what those that were asked first have said; returns whether one of them said that it is a miss."""
+    missed = False
+    for node, outcome in asked:
+        error = as_error(outcome, node, Verb.GET)
+        if error is None and outcome[1] == _MISS:  # type: ignore[index]  # as_error let only messages through
+            missed = True
+            continue
+        failures[node] = error or MalformedFrame(f"no hit, no miss: {outcome!r:.60}", node=node)
+        blame(brain, node, failures[node])
+        brain.counters.failed_over_reads += 1
+    return missed
 
 
 def _ask_owners(
-    brain: Brain, view: View, name: bytes, partition: int, failures: dict[str, KvCacheError], deadline: float
+    brain: Brain,
+    view: View,
+    name: bytes,
+    partition: int,
+    failures: dict[str, KvCacheError],
+    deadline: float,
+    paid: bool,
 ) -> Plan[tuple[bool, bytes | None]]:
     """Ask owner after owner, those only that can be reached and believed; returns (somebody answered, record)."""
     lagging = brain.lagging.of(partition, name) if brain.behind else ()
     for node in sorted(view.owners[partition], key=brain.avoided.__contains__):
         if node in failures or node in brain.down or node in lagging:
             continue
+        if not may_repeat(brain, failures, paid=paid):
+            break
         (outcome,) = yield Within([(node, [0, Verb.GET, name])], time_left(brain, deadline))
         error = as_error(outcome, node, Verb.GET)
         if error is None:
             return True, (outcome[2] if outcome[1] == Status.OK else None)
         failures[node] = error
+        blame(brain, node, error)
         brain.counters.failed_over_reads += 1
         if brain.clock() >= deadline:
             break

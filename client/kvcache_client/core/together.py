@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from kvcache_client.core.effects import REFRESH, Ask, Effect, Outcome, Pause, Plan, Refresh, Round, Within
+from kvcache_client.core.effects import REFRESH, Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Within
 from kvcache_client.protocol.errors import KvCacheError
 
 __all__ = ["together"]
@@ -48,6 +48,8 @@ def _asks(effect: Effect) -> Round:
         return effect
     if isinstance(effect, Pause | Refresh):
         return []
+    if isinstance(effect, Race):
+        raise TypeError("requests of a round are never slow, so there is nothing to race")
     return [effect]
 
 

@@ -20,10 +20,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from kvcache_client.core.answers import (
+    REROUTE,
+    REROUTE_PAUSE,
+    as_error,
+    blame,
+    time_left,
+    time_spent,
+    why_unavailable,
+)
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
-from kvcache_client.core.reading import REROUTE, REROUTE_PAUSE, as_error, time_left, time_spent, why_unavailable
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied, StaleFence
 from kvcache_client.protocol.record import restamp, version_of
@@ -57,10 +65,11 @@ class _Tally:
     cluster_ms: int = 0
     """The time of a node that found our version too far ahead."""
 
-    def note(self, node: str, outcome: Outcome) -> None:
+    def note(self, brain: Brain, node: str, outcome: Outcome) -> None:
         error = as_error(outcome, node, Verb.PUT)
         if error is not None:
             self.failures[node] = error
+            blame(brain, node, error)
             self.maybe_applied |= isinstance(error, InDoubt)
             if isinstance(error, ClockSkew) and isinstance(error.detail, int):
                 self.cluster_ms = error.detail
@@ -99,7 +108,7 @@ def write(brain: Brain, name: bytes, record: bytes, acks: Acks | None = None) ->
         elif status != _MISS:
             tally = _Tally()
             for node, answer in zip(writers, outcomes, strict=True):
-                tally.note(node, answer)
+                tally.note(brain, node, answer)
             spent = time_spent(brain, outcomes)
             return (yield from write_carefully(brain, name, record, tally, acks=acks, spent=spent))
     if brain.lagging.marks:
@@ -116,11 +125,12 @@ def write_carefully(
     acks: Acks | None = None,
     spent: float = 0.0,
     stamped: bool = False,
+    paid: bool = False,
 ) -> Plan[Written]:
     """Write while nodes fail or the cluster changes; ``tally`` is what owners have answered already.
 
     ``acks`` is what the call asks for, if anything. ``stamped`` says that the version is final (an owner gave it): it is then
-    never stamped again.
+    never stamped again. ``paid`` says that a batch has a token of the retry budget for it.
     """
     deadline = brain.clock() + brain.config.timeout - spent
     tally = tally or _Tally()
@@ -146,11 +156,13 @@ def write_carefully(
         if not stamped and (tally.newer or tally.cluster_ms) and brain.clock() < deadline:
             continue
         in_time = brain.clock() < deadline
-        if in_time and not resent and _forget(tally, ConnectionLost):
+        if in_time and not resent and _fails_by(tally, ConnectionLost) and (paid or brain.retry()):
+            _forget(tally, ConnectionLost)
             # The node may be well, and would miss what is then acknowledged by others: it would answer with the past.
             resent = True
             continue
-        if in_time and _forget(tally, REROUTE):
+        if in_time and _fails_by(tally, REROUTE) and (paid or brain.retry()):
+            _forget(tally, REROUTE)
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue
@@ -201,19 +213,21 @@ def _stamp_again(brain: Brain, record: bytes, tally: _Tally) -> bytes:
     return restamp(record, brain.hlc.stamp())
 
 
-def _forget(tally: _Tally, kinds: type[KvCacheError] | tuple[type[KvCacheError], ...]) -> bool:
-    """Forget failures of these kinds, so that their nodes are asked again; returns whether there were any."""
-    passing = [node for node, error in tally.failures.items() if isinstance(error, kinds)]
-    for node in passing:
+def _fails_by(tally: _Tally, kinds: type[KvCacheError] | tuple[type[KvCacheError], ...]) -> bool:
+    return any(isinstance(error, kinds) for error in tally.failures.values())
+
+
+def _forget(tally: _Tally, kinds: type[KvCacheError] | tuple[type[KvCacheError], ...]) -> None:
+    """Forget failures of these kinds, so that their nodes are asked again."""
+    for node in [node for node, error in tally.failures.items() if isinstance(error, kinds)]:
         del tally.failures[node]
-    return bool(passing)
 
 
 def _send(brain: Brain, asks: list[Ask], tally: _Tally, deadline: float) -> Plan[None]:
     if asks:
         outcomes = yield Within(asks, time_left(brain, deadline))
         for (node, _), outcome in zip(asks, outcomes, strict=True):
-            tally.note(node, outcome)
+            tally.note(brain, node, outcome)
 
 
 def _hint(

@@ -1,0 +1,92 @@
+"""Pace: how fast one asyncio connection is answered, and who waits too long.
+
+Here lives measuring, one reading of the clock for each write and each read of the socket, and the one timer that notices slow
+requests. Never here: what is done about them (``core.hedging``), or giving them up (``aio_connection``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from kvcache_client.core.brain import Brain
+from kvcache_client.core.link import Link
+
+__all__ = ["Pace"]
+
+_WRITES_REMEMBERED: Final = 4096
+_GRACE_SECONDS: Final = 0.002
+"""A timer that comes later than this tells of a busy event loop: the answers may lie in the socket already."""
+
+_HALF: Final = 1 << 31
+
+
+class Pace:
+    """The stopwatch of one connection in use."""
+
+    __slots__ = ("_brain", "_due", "_heard", "_kind", "_last", "_link", "_loop", "_node", "_sent", "_timer")
+
+    def __init__(self, brain: Brain, link: Link, loop: asyncio.AbstractEventLoop) -> None:
+        self._brain = brain
+        self._link = link
+        self._loop = loop
+        self._node = brain.nodes[link.node]
+        self._kind = type(loop.create_future())
+        self._sent: deque[tuple[int, float]] = deque(maxlen=_WRITES_REMEMBERED)
+        """(newest id, time) of each write that is not answered yet."""
+        self._last = link.newest
+        self._heard = link.received
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def sent(self) -> None:
+        """What was enqueued has just left."""
+        newest = self._link.newest
+        now = self._brain.clock()
+        self._sent.append((newest, now))
+        self._brain.sent(max(newest - self._last, 0))
+        self._last = newest
+        self._node.in_flight = self._link.waiting
+        if self._timer is None and self._brain.config.hedging:
+            self._wait_until(now, now + self._node.hedge_after)
+
+    def received(self) -> None:
+        """Replies have just been handed out."""
+        link = self._link
+        sent = self._sent
+        began = None
+        while sent and (sent[0][0] <= link.answered or sent[0][0] - link.answered > _HALF):  # ids wrap at 2^32
+            began = sent.popleft()[1]
+        self._node.in_flight = link.waiting
+        if began is not None:
+            now = self._brain.clock()
+            self._brain.heard(self._node, now - began, now, link.received - self._heard)
+            self._heard = link.received
+
+    def _wait_until(self, now: float, due: float) -> None:
+        self._due = due
+        self._timer = self._loop.call_later(due - now, self._look)
+
+    def _look(self) -> None:
+        """Tell those that wait too long; come again when the next one would."""
+        self._timer = None
+        now = self._brain.clock()
+        if now - self._due > _GRACE_SECONDS:
+            self._wait_until(now, now + _GRACE_SECONDS)
+            return
+        patience = self._node.hedge_after
+        late = [it for it in self._sent if now - it[1] >= patience]
+        if late and self._link.waiting:
+            self._node.still_waiting(now - late[0][1])
+            self._link.suspect(late[-1][0], self._kind, now - late[-1][1])
+        if len(late) < len(self._sent):
+            self._wait_until(now, max(self._sent[len(late)][1] + patience, now + _GRACE_SECONDS))
+
+    def stop(self) -> None:
+        """The connection has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Pace of {self._node!r}, {len(self._sent)} writes not answered>"

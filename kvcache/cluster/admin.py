@@ -13,7 +13,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -22,19 +22,23 @@ from kvcache.cluster.decisions import Report, Sight, waiting_for
 from kvcache_client import AsyncClient
 from kvcache_client.bodies.aio_grantor import ClientGrantor
 from kvcache_client.bodies.aio_lock import AsyncLock
+from kvcache_client.bodies.surroundings import who_am_i
 from kvcache_client.core.locking import ask_any, held_locks
 from kvcache_client.core.pulling import ask
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.routes import Routes
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import DeadlineExceeded, InvalidOption, KvCacheError
+from kvcache_client.protocol.errors import DeadlineExceeded, InDoubt, InvalidOption, KvCacheError, NotApplied
 from kvcache_client.protocol.verbs import Verb
 
-__all__ = ["Admin", "OnProgress", "Progress"]
+__all__ = ["Admin", "OnProgress", "Progress", "unwatched"]
 
 LEASE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 _REPAIRED_AT_ONCE: Final = 128
+_PASSING: Final = (NotApplied, InDoubt)
+"""What may be over at the next look."""
+
 _CHANGE_SECONDS: Final = 5.0
 """What a change may take: the node computes the placement that follows from it, and other changes may come first."""
 
@@ -52,8 +56,8 @@ class Progress:
 OnProgress: TypeAlias = Callable[[Progress], None]
 
 
-def _unwatched(progress: Progress) -> None:
-    return None
+def unwatched(progress: Progress) -> None:
+    """Show progress to nobody."""
 
 
 class Admin:
@@ -115,7 +119,7 @@ class Admin:
             ],
         }
 
-    async def wait_healthy(self, seconds: float = 60.0, progress: OnProgress = _unwatched) -> Topology:
+    async def wait_healthy(self, seconds: float = 60.0, progress: OnProgress = unwatched) -> Topology:
         """Return when every member is up and complete, nothing moves and nothing is held for others.
 
         The gate of a rolling restart. Raises ``DeadlineExceeded`` after so many seconds, which says what is missing.
@@ -124,8 +128,7 @@ class Admin:
         deadline = loop.time() + seconds
         while True:
             try:
-                topology = await self.topology()
-                reports = await self.client.run(reports_of(topology))
+                topology, reports = await self._look()
                 problems = _ailments(topology, reports)
             except KvCacheError as error:
                 problems = [str(error)]
@@ -147,23 +150,23 @@ class Admin:
         """Forget everything under ``prefix``. When this returns, no node that can be reached shows an old value."""
         return await self._change("purge", prefix=prefix)
 
-    async def drain(self, id: str, *, wait: float = 0.0, progress: OnProgress = _unwatched) -> dict[str, Any]:
+    async def drain(self, id: str, *, wait: float = 0.0, progress: OnProgress = unwatched) -> dict[str, Any]:
         """Have a node hand over all that it holds and leave. ``wait`` is how many seconds to wait for the end of that."""
         return await self._move("drain", wait, progress, id=id)
 
     async def remove(
-        self, id: str, *, force: bool = False, wait: float = 0.0, progress: OnProgress = _unwatched
+        self, id: str, *, force: bool = False, wait: float = 0.0, progress: OnProgress = unwatched
     ) -> dict[str, Any]:
         """Take a node out, alive or not. Refuses when data would be lost, unless ``force``."""
         return await self._move("remove", wait, progress, id=id, force=force)
 
     async def reweight(
-        self, id: str, weight: int, *, wait: float = 0.0, progress: OnProgress = _unwatched
+        self, id: str, weight: int, *, wait: float = 0.0, progress: OnProgress = unwatched
     ) -> dict[str, Any]:
         """Give a node another share of the keys."""
         return await self._move("reweight", wait, progress, id=id, weight=weight)
 
-    async def replicas(self, count: int, *, wait: float = 0.0, progress: OnProgress = _unwatched) -> dict[str, Any]:
+    async def replicas(self, count: int, *, wait: float = 0.0, progress: OnProgress = unwatched) -> dict[str, Any]:
         """Keep another number of copies of each key."""
         return await self._move("replicas", wait, progress, count=count)
 
@@ -181,44 +184,55 @@ class Admin:
             await self.wait_settled(wait, progress)
         return outcome
 
-    async def wait_settled(self, seconds: float, progress: OnProgress = _unwatched) -> Topology:
-        """Return when what is wanted is in force and nothing moves. Raises ``DeadlineExceeded``."""
+    async def wait_settled(self, seconds: float, progress: OnProgress = unwatched) -> Topology:
+        """Return when what is wanted is in force and nothing moves. Raises ``DeadlineExceeded``.
+
+        What goes by, such as a node that does not answer for a moment, does not end the wait.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
-            topology = await self.topology()
-            reports = await self.client.run(reports_of(topology))
-            _show_move(topology, reports, progress)
-            leaving = [member.id for member in topology.members if member.leaving]
-            if topology.move is None and topology.wanted() == topology.layout and not leaving:
-                return topology
+            try:
+                topology, reports = await self._look()
+            except _PASSING as error:
+                state: object = str(error)
+            else:
+                _show_move(topology, reports, progress)
+                leaving = [member.id for member in topology.members if member.leaving]
+                if topology.move is None and topology.wanted() == topology.layout and not leaving:
+                    return topology
+                state = _describe_move(topology, reports)
             if loop.time() > deadline:
-                raise DeadlineExceeded(
-                    f"the move did not end within {seconds:g} s: {_describe_move(topology, reports)}"
-                )
+                raise DeadlineExceeded(f"the move did not end within {seconds:g} s: {state}")
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _look(self) -> tuple[Topology, dict[str, Report]]:
+        topology = await self.topology()
+        return topology, await self.client.run(reports_of(topology))
 
     async def _change(self, change: str, **arguments: Any) -> dict[str, Any]:
         await self.topology()
-        wish = json.dumps({"change": change, **arguments}).encode()
+        by = who_am_i(self.client.brain.config.name)
+        wish = json.dumps({"change": change, "by": by, **arguments}).encode()
         async with self.lock("topology", change) as lock:
             lock.ensure_held()
             request = [0, Verb.CHANGE, lock.fence, wish]
             reply = await self.client.run(ask_any(self.client.brain, request, _CHANGE_SECONDS))
         epoch: int = reply[2]
-        return {"epoch": epoch, "fence": lock.fence, "unconfirmed": await self._unconfirmed(epoch)}
+        return {"epoch": epoch, "fence": lock.fence, "unconfirmed": await self.unconfirmed(epoch)}
 
-    async def _unconfirmed(self, epoch: int, seconds: float = 3.0) -> list[str]:
+    async def unconfirmed(self, epoch: int, seconds: float = 3.0) -> list[str]:
         """Wait until every member goes by ``epoch``; returns those that did not say so in time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
+        late: list[str] = []
         while True:
-            topology = await self.topology()
-            reports = await self.client.run(reports_of(topology))
-            late = [m.id for m in topology.members if m.id not in reports or reports[m.id].epoch < epoch]
-            down = {member.id for member in topology.members if member.state == "down"}
-            if topology.epoch >= epoch and (not set(late) - down or loop.time() > deadline):
-                return late
+            with suppress(*_PASSING):  # the change is made: what fails now must not look as if it were not
+                topology, reports = await self._look()
+                late = [m.id for m in topology.members if m.id not in reports or reports[m.id].epoch < epoch]
+                down = {member.id for member in topology.members if member.state == "down"}
+                if topology.epoch >= epoch and (not set(late) - down or loop.time() > deadline):
+                    return late
             if loop.time() > deadline + seconds:
                 return late
             await asyncio.sleep(_POLL_SECONDS)
@@ -231,17 +245,17 @@ class Admin:
         statistics = await self.client.node_statistics()
         return forecast(topology, change(topology), statistics)
 
-    async def repair(self, partitions: list[int] | None = None, progress: OnProgress = _unwatched) -> dict[str, Any]:
-        """Compare all copies (or those of some partitions) and copy what differs; returns how much that was."""
+    async def repair(self, partitions: list[int] | None = None, progress: OnProgress = unwatched) -> dict[str, Any]:
+        """Compare all copies (or those of some partitions) and copy what differs; returns how much that was.
+
+        ``skipped`` is how many partitions could not be looked at, by owners that are not up.
+        """
         wanted = list(range(PARTITIONS)) if partitions is None else partitions
         if any(type(partition) is not int or not 0 <= partition < PARTITIONS for partition in wanted):
             raise InvalidOption(f"a partition is a number from 0 to {PARTITIONS - 1}")
         topology = await self.topology()
+        groups, skipped = _comparers(topology, wanted)
         compared = copied = done = 0
-        groups: dict[str, list[int]] = {}
-        readers = Routes(topology).readers
-        for partition in wanted:
-            groups.setdefault(readers[partition][0], []).append(partition)
         async with self.lock("job", "repair") as lock:
             for node, group in groups.items():
                 for start in range(0, len(group), _REPAIRED_AT_ONCE):
@@ -250,10 +264,26 @@ class Admin:
                     reply = await self.client.run(ask(node, [0, Verb.REPAIR, lock.fence, *part], 60.0))
                     compared, copied, done = compared + reply[2], copied + reply[3], done + len(part)
                     progress(Progress(done, len(wanted), "partitions", f"{copied} records copied"))
-        return {"partitions": done, "compared": compared, "copied": copied, "fence": lock.fence}
+        outcome = {"partitions": done, "compared": compared, "copied": copied, "fence": lock.fence}
+        return outcome | {"skipped": dict(skipped)}
 
     def __repr__(self) -> str:
         return f"<Admin {self.client!r}>"
+
+
+def _comparers(topology: Topology, partitions: list[int]) -> tuple[dict[str, list[int]], Counter[str]]:
+    """Return which node is to compare which partitions, its first owner that is up, and how many each other owner misses."""
+    up = {member.id for member in topology.members if member.state == "up"}
+    groups: dict[str, list[int]] = {}
+    skipped: Counter[str] = Counter()
+    readers = Routes(topology).readers
+    for partition in partitions:
+        owners = readers[partition]
+        first = next((node for node in owners if node in up), None)
+        if first is not None:
+            groups.setdefault(first, []).append(partition)
+        skipped.update(node for node in owners if node not in up)
+    return groups, skipped
 
 
 def forecast(before: Topology, after: Topology, statistics: Mapping[str, Any]) -> dict[str, Any]:

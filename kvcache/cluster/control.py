@@ -28,6 +28,8 @@ __all__ = ["CHANGES", "NodeControl"]
 _audit = logging.getLogger("kvcache.audit")
 """One line for each operation: who, what, under which fence, and what came of it."""
 
+_NAME_CHARACTERS: Final = 200
+
 Change = Callable[..., Topology]
 
 CHANGES: Final[dict[str, tuple[Change, dict[str, type]]]] = {
@@ -110,12 +112,13 @@ class NodeControl:
 
     async def change(self, fence: int, change: dict[str, Any]) -> int:
         """Change the document as an operator wishes; returns its new epoch."""
+        who, wish = _shown(change.pop("by", "?")), json.dumps(change)
         try:
             topology = await self._changed(fence, change)
         except KvCacheError as error:
-            _audit.warning("%s, fence %d: refused: %s", json.dumps(change), fence, error)
+            _audit.warning("%s: %s, fence %d: refused: %s", who, wish, fence, error)
             raise
-        _audit.info("%s, fence %d: done, epoch %d", json.dumps(change), fence, topology.epoch)
+        _audit.info("%s: %s, fence %d: done, epoch %d", who, wish, fence, topology.epoch)
         return topology.epoch
 
     async def _changed(self, fence: int, change: dict[str, Any]) -> Topology:
@@ -186,6 +189,12 @@ class NodeControl:
 
     def __repr__(self) -> str:
         return f"<NodeControl {self.loader!r} {self.handover!r}>"
+
+
+def _shown(who: object) -> str:
+    """Return what somebody calls himself, fit for a line of a log."""
+    text = who if isinstance(who, str) else "?"
+    return "".join(character if character.isprintable() else "?" for character in text[:_NAME_CHARACTERS])
 
 
 def _wish(change: dict[str, Any]) -> tuple[Change, dict[str, Any]]:

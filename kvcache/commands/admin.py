@@ -1,7 +1,7 @@
 """``kvcache admin ...``: operations on a whole cluster.
 
 Here lives the command line of each operation: arguments, confirmation, progress, output. Never here: what an operation does
-(``cluster.admin``, ``cluster.snapshotting``).
+(``cluster.admin``, ``cluster.snapshotting``, ``cluster.restoring``).
 """
 
 from __future__ import annotations
@@ -209,7 +209,8 @@ def repair(seeds: Seeds = DEFAULT_SEEDS, as_json: AsJson = False) -> None:
     """Compare all copies and copy what differs."""
     outcome = _operate(seeds, lambda admin, bar: admin.repair(progress=bar), quiet=as_json)
     line = f"{outcome['partitions']} partitions compared, {outcome['copied']} records copied"
-    _show(outcome, as_json, line)
+    missed = "".join(f"; {count} not compared with {node}, it is not up" for node, count in outcome["skipped"].items())
+    _show(outcome, as_json, line + missed)
 
 
 @admin.command(epilog=CODES_HELP)
@@ -226,11 +227,12 @@ def snapshot(directory: Directory, seeds: Seeds = DEFAULT_SEEDS, as_json: AsJson
 @reported
 def restore(directory: Directory, seeds: Seeds = DEFAULT_SEEDS, as_json: AsJson = False) -> None:
     """Put the records of a snapshot into the cluster; what is newer there stays."""
-    from kvcache.cluster.snapshotting import restore_snapshot
+    from kvcache.cluster.restoring import restore_snapshot
 
     outcome = _operate(seeds, lambda admin, bar: restore_snapshot(admin, directory, bar), quiet=as_json)
     line = f"{outcome['restored']} records restored, {outcome['superseded']} were older than what is there, "
-    _show(outcome, as_json, line + f"{outcome['expired']} had expired")
+    late = "".join(f"; {count} copies wait for {node}" for node, count in outcome["waiting"].items())
+    _show(outcome, as_json, line + f"{outcome['expired']} had expired{late}")
 
 
 @admin.command(epilog=CODES_HELP)

@@ -8,10 +8,16 @@ lock gave out, and whoever has seen a higher one refuses (Kleppmann, "How to do 
 
 from __future__ import annotations
 
-from kvcache.service.checks import shown
-from kvcache_client.protocol.errors import MalformedFrame, StaleFence
+from typing import Final
 
-__all__ = ["Fences"]
+from kvcache.service.checks import shown
+from kvcache_client.protocol.errors import InvalidOption, MalformedFrame, StaleFence
+
+__all__ = ["FENCE_JUMP", "Fences"]
+
+FENCE_JUMP: Final = 1 << 32
+"""How far a fence may be above the highest one seen. A node may have missed any number of locks, but not so many; and one that
+somebody made up must not use up the numbers that are left, of which there are 2**21 times as many."""
 
 
 class Fences:
@@ -24,10 +30,17 @@ class Fences:
         self.refused = 0
 
     def check(self, resource: str, fence: object) -> int:
-        """Return ``fence`` and remember it. Raises ``StaleFence`` if a higher one was here before."""
+        """Return ``fence`` and remember it.
+
+        Raises ``StaleFence`` if a higher one was here before, ``InvalidOption`` for one that no lock can have given out.
+        """
         if type(fence) is not int or fence < 1:
             raise MalformedFrame(f"a fence is a positive integer, not {shown(fence)}")
         seen = self.highest.get(resource, 0)
+        if fence > seen + FENCE_JUMP:
+            raise InvalidOption(
+                f"fence {fence} of {resource}: no lock has given that out, the highest seen is {seen}", detail=seen
+            )
         if fence < seen:
             self.refused += 1
             raise StaleFence(f"fence {fence} of {resource}: a holder with fence {seen} was here already", detail=seen)

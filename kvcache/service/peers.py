@@ -163,15 +163,15 @@ class PeerVerbs:
         raise _with_all(self._control.repair(_partitions(partitions)))
 
     def _restore(self, message: Message) -> Reply:
-        number, _, fence, *fields = message
+        number, _, fence, epoch, *fields = message
         self.fences.check("job", fence)
-        if len(fields) % 2:
-            raise MalformedFrame("RESTORE carries a fence, then pairs of key and record")
+        if len(fields) % 2 or epoch.__class__ is not int:
+            raise MalformedFrame("RESTORE carries a fence, an epoch, then pairs of key and record")
         service = self._service
         statuses: list[int | None] = []
         for key, record in zip(fields[::2], fields[1::2], strict=True):
             try:
-                statuses.append(service.take(key, record))
+                statuses.append(service.restore(epoch, key, record))
             except KvCacheError as error:
                 statuses.append(error.code)
         return number, _OK, *statuses

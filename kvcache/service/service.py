@@ -316,9 +316,13 @@ class Service:
         return reply
 
     def take(self, key: Any, record: Any) -> int:
-        """Keep a record that another node or a snapshot holds, unless a newer one is here; returns the status."""
+        """Keep a record that another node holds, unless a newer one is here; returns the status."""
         self._require_ready()
         return self._keep(self._partition(key), key, record)[0]
+
+    def restore(self, epoch: int, key: Any, record: Any) -> int:
+        """Keep a record of a snapshot that was routed by ``epoch``, unless a newer one is here; returns the status."""
+        return self._keep(self.to_write(epoch, key), key, record)[0]
 
     def _keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""

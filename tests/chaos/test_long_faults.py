@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from chaos.cluster import ClusterShape
-from chaos.runner import Scenario, play
+from chaos.cluster import ChaosCluster, ClusterShape
+from chaos.runner import Operate, Scenario, play
 from chaos.scenarios import (
     coordinator_empty,
     coordinator_killed,
@@ -19,6 +20,8 @@ from chaos.scenarios import (
 )
 
 pytestmark = pytest.mark.chaos
+
+Operator = Callable[[ChaosCluster], Operate]
 
 
 async def test_kill_9_of_one_node() -> None:
@@ -37,16 +40,16 @@ async def test_a_node_that_is_stopped_for_20_s() -> None:
 
 
 @pytest.mark.parametrize("scenario", [coordinator_killed, coordinator_stopped, coordinator_empty])
-async def test_what_happens_to_redis_does_not_reach_the_data_path(scenario: Scenario) -> None:
-    verdict = await play(partial(scenario, seconds=10.0), scenario.__name__)  # type: ignore[attr-defined]
+async def test_what_happens_to_redis_does_not_reach_the_data_path(scenario: Scenario, operate: Operator) -> None:
+    verdict = await play(partial(scenario, seconds=10.0), scenario.__name__, operate=operate)  # type: ignore[attr-defined]
     assert not verdict.violations, verdict.describe()
     assert verdict.figures.unharmed
 
 
-async def test_redis_that_falls_back_to_an_older_document_does_not_shrink_the_ring() -> None:
+async def test_redis_that_falls_back_to_an_older_document_does_not_shrink_the_ring(operate: Operator) -> None:
     # The node that joins before the fault brings nothing along yet, so reads are not judged.
     scenario = partial(coordinator_rolled_back, seconds=10.0)
-    verdict = await play(scenario, "Redis rolled back", judged=("lost", "phantom"), final_reads=False)
+    verdict = await play(scenario, "Redis rolled back", judged=("lost", "phantom"), final_reads=False, operate=operate)
     assert not verdict.violations, verdict.describe()
     assert verdict.figures.failed_reads == 0
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import until
 
 from kvcache.cluster import changes
 from kvcache.cluster.admin import Admin, Progress
-from kvcache.cluster.snapshotting import restore_snapshot, take_snapshot
+from kvcache.cluster.restoring import restore_snapshot
+from kvcache.cluster.snapshotting import take_snapshot
 from kvcache_client import AsyncClient, ClientConfig
+from kvcache_client.bodies.surroundings import who_am_i
 from kvcache_client.core.locking import ask_any
 from kvcache_client.protocol.errors import (
     AdminBusy,
     ControlPlaneUnavailable,
     DeadlineExceeded,
+    Forbidden,
     InvalidOption,
+    NoAnswer,
     SnapshotDamaged,
     StaleFence,
+    Unavailable,
 )
 from kvcache_client.protocol.record import NEVER, PayloadType, make_record
 from kvcache_client.protocol.verbs import Role, Verb
@@ -241,6 +249,54 @@ async def test_a_fence_of_the_past_changes_nothing(cluster: Cluster) -> None:
         with pytest.raises(StaleFence):
             await client.run(ask_any(client.brain, [0, Verb.CHANGE, stale, wish]))
     assert not (await cluster.admin.topology()).member("a1").leaving  # type: ignore[union-attr]
+
+
+async def test_an_audit_line_says_who_did_what_under_which_fence_and_what_came_of_it(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="kvcache.audit"):
+        done = await cluster.admin.purge("x:")
+        with pytest.raises(InvalidOption):
+            await cluster.admin.reweight("nobody", 2)
+    who = re.escape(who_am_i(""))
+    assert re.search(rf'{who}: .*"purge".*"x:".*, fence {done["fence"]}: done, epoch {done["epoch"]}', caplog.text)
+    assert re.search(rf'{who}: .*"reweight".*"nobody".*, fence \d+: refused: .*is no member', caplog.text)
+
+
+async def test_a_passing_error_does_not_end_the_wait_for_a_move(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = cluster.admin._look
+    failures = [Unavailable("nobody answers"), NoAnswer("silent")]
+
+    async def look() -> Any:
+        if failures:
+            raise failures.pop()
+        return await looked()
+
+    monkeypatch.setattr(cluster.admin, "_look", look)
+    await cluster.admin.wait_settled(PATIENCE)
+    assert not failures
+    failures[:] = [Unavailable("nobody answers")] * 1000
+    with pytest.raises(DeadlineExceeded, match="nobody answers"):
+        await cluster.admin.wait_settled(0.01)
+    failures[:] = [Forbidden("not yours")]  # type: ignore[list-item]
+    with pytest.raises(Forbidden):
+        await cluster.admin.wait_settled(PATIENCE)
+
+
+async def test_repair_counts_what_it_could_not_compare(cluster: Cluster) -> None:
+    await asyncio.to_thread(cluster.nodes["a3"].stop)
+    await until(lambda: _is_down(cluster, "a3"))
+    outcome = await cluster.admin.repair(list(range(300)))
+    assert set(outcome["skipped"]) == {"a3"}
+    assert 100 < outcome["skipped"]["a3"] < 300
+    assert outcome["partitions"] == 300
+
+
+def _is_down(cluster: Cluster, id: str) -> bool:
+    member = cluster.nodes["a1"].node.topology().member(id)
+    return member is not None and member.state == "down"
 
 
 async def test_what_is_not_healthy_is_told(cluster: Cluster) -> None:

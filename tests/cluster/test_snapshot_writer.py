@@ -21,6 +21,7 @@ from kvcache_client.protocol.errors import (
     InvalidKey,
     InvalidOption,
     InvalidRecord,
+    LockLost,
     SnapshotAbandoned,
     SnapshotDamaged,
     ValueTooLarge,
@@ -340,6 +341,17 @@ def test_what_could_not_be_removed_is_named(target: Path, caplog: pytest.LogCapt
     (staging,) = target.parent.iterdir()
     assert staging.name in caplog.text
     assert [path.name for path in staging.iterdir()] == ["stranger"]
+
+
+def test_nothing_appears_once_the_lock_is_lost(target: Path) -> None:
+    def lost() -> None:
+        assert len(files(next(target.parent.iterdir()))) > 1, "all of it is on the disk by then"
+        raise LockLost("somebody else has it")
+
+    with pytest.raises(LockLost), SnapshotWriter(target, **ORIGIN, **TIGHT, before_publishing=lost) as writer:
+        for pair in SMALL:
+            writer.add(*pair)
+    assert nothing_is_left(target)
 
 
 def test_what_a_killed_writer_leaves_is_no_snapshot(target: Path) -> None:

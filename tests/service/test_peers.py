@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from kvcache_client.protocol.errors import MalformedFrame, NotOwner, NotReady, StaleFence
+from kvcache.service.fences import FENCE_JUMP
+from kvcache_client.placement.partitions import partition_of
+from kvcache_client.protocol.errors import InvalidOption, MalformedFrame, NotOwner, NotReady, StaleEpoch, StaleFence
 from kvcache_client.protocol.record import HEADER_BYTES, PayloadType, fence_of, fenced, make_record, unfenced
 from kvcache_client.protocol.verbs import Status, Verb
 
@@ -53,7 +55,7 @@ def test_what_is_not_complete_or_not_its_own_is_not_read(core, verb):
         core.ask(verb, "*", foreign, *fields)
 
 
-@pytest.mark.parametrize(("verb", "rest"), [(Verb.REPAIR, (5,)), (Verb.RESTORE, ()), (Verb.CHANGE, (b"{}",))])
+@pytest.mark.parametrize(("verb", "rest"), [(Verb.REPAIR, (5,)), (Verb.RESTORE, (1,)), (Verb.CHANGE, (b"{}",))])
 def test_a_lower_fence_is_refused_and_counted(core, verb, rest):
     assert core.ask(verb, 7, *rest)[0] == Status.OK
     assert core.ask(verb, 7, *rest)[0] == Status.OK
@@ -75,8 +77,35 @@ def test_each_resource_has_fences_of_its_own(core):
 
 def test_what_is_restored_never_beats_what_is_newer(core, record):
     core.put(b"k", record(10))
-    assert core.ask(Verb.RESTORE, 1, b"k", record(5), b"other", record(5)) == (Status.OK, Status.SUPERSEDED, Status.OK)
+    asked = core.service.epoch, b"k", record(5), b"other", record(5)
+    assert core.ask(Verb.RESTORE, 1, *asked) == (Status.OK, Status.SUPERSEDED, Status.OK)
     assert core.ask(Verb.GET, b"k")[1] == record(10)
+
+
+def test_what_is_restored_is_routed_like_any_write(core, record):
+    before = core.service.epoch
+    core.join(2)
+    changed = core.service.ownership.changed_at
+    keys = [b"key-%d" % number for number in range(200)]
+    told = core.ask(Verb.RESTORE, 1, before, *(field for key in keys for field in (key, record(5))))[1:]
+    writable = core.service.ownership.writable
+    for key, status in zip(keys, told, strict=True):
+        partition = partition_of(key, core.service.ownership.seed)
+        stale = StaleEpoch.code if changed[partition] > before else Status.OK
+        assert status == (stale if writable[partition] else NotOwner.code)
+    assert {NotOwner.code, StaleEpoch.code} & set(told)
+    with pytest.raises(MalformedFrame, match="epoch"):
+        core.ask(Verb.RESTORE, 1, b"k", b"k", record(5))
+
+
+@pytest.mark.parametrize("verb", [Verb.REPAIR, Verb.RESTORE, Verb.CHANGE])
+def test_a_fence_that_no_lock_can_have_given_out_is_refused_and_uses_nothing_up(core, verb):
+    for made_up in (8 + FENCE_JUMP, (1 << 53) - 2, 1 << 63):
+        core.service.fences.saw("job", 7)
+        core.service.fences.saw("topology", 7)
+        with pytest.raises(InvalidOption, match=f"fence {made_up}.*the highest seen is 7"):
+            core.ask(verb, made_up, 5)
+    assert core.service.fences.highest == {"job": 7, "topology": 7}
 
 
 def test_a_fenced_record_carries_its_value(core):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvcache.cluster.changes import purge
-from kvcache.cluster.snapshotting import lifted
+from kvcache.cluster.restoring import lifted
 from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity, Service

@@ -220,7 +220,7 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
         ),
         VerbSpec(
             Verb.RESTORE,
-            ("fence", "(key record)..."),
+            ("fence", "epoch", "(key record)..."),
             ("OK (status | code)...",),
             "keep records of a snapshot, each unless a newer version is there, under the lock job",
             _ADMINS,

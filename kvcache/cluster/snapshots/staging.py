@@ -5,7 +5,8 @@ the files hold. OSErrors pass through; the writer translates them.
 
 Plan: files are written and synced in a directory of a name nobody asks for; the last file gets its name by a rename when
 it is synced; then the directory is synced and renamed to the target, and its parent synced. A process that is killed
-leaves at most a ``.snapshot-*.partial`` directory, which has no manifest or is never looked at.
+leaves at most a ``.snapshot-*.partial`` directory, which has no manifest or is never looked at; the next snapshot beside it
+removes it (``leftovers``).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from kvcache.cluster.snapshots.leftovers import PREFIX, SUFFIX, claim, remove_abandoned
 from kvcache_client.protocol.errors import InvalidOption
 
 __all__ = ["Staging", "free_target"]
@@ -61,9 +64,12 @@ class Staging:
         self._names: list[str] = []
         self._file = -1
         self._position = 0
-        self._path = tempfile.mkdtemp(prefix=".snapshot-", suffix=".partial", dir=os.path.dirname(target))
+        parent = os.path.dirname(target)
+        remove_abandoned(parent)
+        self._path = tempfile.mkdtemp(prefix=PREFIX, suffix=SUFFIX, dir=parent)
         try:
             self._directory = os.open(self._path, _DIRECTORY)
+            claim(self._directory)
         except BaseException:
             os.rmdir(self._path)
             raise
@@ -92,8 +98,11 @@ class Staging:
         os.fsync(self._file)
         self._close_file()
 
-    def publish(self, name: str, data: bytes) -> None:
-        """Write the last file and give the directory its name. Now there is a snapshot, and not before."""
+    def publish(self, name: str, data: bytes, ready: Callable[[], None]) -> None:
+        """Write the last file and give the directory its name, once ``ready`` has raised nothing.
+
+        Now there is a snapshot, and not before.
+        """
         unfinished = name + _UNFINISHED
         self.begin(unfinished)
         self.write(data)
@@ -101,6 +110,7 @@ class Staging:
         os.rename(unfinished, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self._names[-1] = name
         os.fsync(self._directory)
+        ready()
         os.rename(self._path, self._target)
         self._path = self._target
         _sync_directory(os.path.dirname(self._target))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
@@ -53,6 +53,7 @@ class SnapshotWriter:
     ``SnapshotAbandoned``. A writer belongs to one thread at a time: who calls ``add`` in another thread waits for it
     before leaving the context.
 
+    ``before_publishing`` is called when all is on the disk and the directory is about to appear; what it raises abandons all.
     ``taken_at_ms`` is in milliseconds since 1970. ``block_bytes`` and ``segment_bytes`` bound the files' parts.
     """
 
@@ -66,6 +67,7 @@ class SnapshotWriter:
         generations: Iterable[tuple[str, int]] = (),
         block_bytes: int = BLOCK_BYTES,
         segment_bytes: int = SEGMENT_BYTES,
+        before_publishing: Callable[[], None] = lambda: None,
     ) -> None:
         self.directory = free_target(directory)
         self.records = 0
@@ -73,6 +75,7 @@ class SnapshotWriter:
         if not 1 <= block_bytes <= BLOCK_BYTES:
             raise InvalidOption(f"block_bytes must be {1} to {BLOCK_BYTES}, not {block_bytes}")
         self._block_bytes = block_bytes
+        self._before_publishing = before_publishing
         self._segment_bytes = segment_bytes
         try:
             self._manifest = Manifest(
@@ -179,7 +182,7 @@ class SnapshotWriter:
             checksum=self._checksum.digest(),
             segments=tuple(self._segments),
         )
-        staging.publish(MANIFEST_NAME, encode_manifest(self._manifest))
+        staging.publish(MANIFEST_NAME, encode_manifest(self._manifest), self._before_publishing)
 
     @contextmanager
     def _whole_or_nothing(self, staging: Staging) -> Iterator[None]:

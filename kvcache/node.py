@@ -37,6 +37,7 @@ from kvcache.cluster.operator import Operator
 from kvcache.cluster.registry import Registry
 from kvcache.cluster.repairer import Repairer
 from kvcache.janitor import Janitor
+from kvcache.loop_lag import LoopLag
 from kvcache.node_statistics import describe_node
 from kvcache.options import NodeOptions
 from kvcache.service.assembly import assemble
@@ -104,6 +105,9 @@ class Node:
         self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit), self._guard)
         limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
         self.listener = Listener(self.service, self._door, limits, self._guard)
+        self.listener.watch.follow(self.service)
+        loop = asyncio.get_running_loop()
+        self.loop_lag = LoopLag(loop.time, loop.call_later)
         self._janitor = Janitor(self.service, options.memory)
         self._locks = locks
         self._membership: Membership | None = None
@@ -122,6 +126,7 @@ class Node:
         await self.adopt(topology)
         self.service.watch_for_pauses(int(self.timings.stumble * 1000), self._paused)
         self._janitor.start()
+        self.loop_lag.start()
         for task in (self.loader.run, self.control.handover.run, self.repairer.run):
             self._keep_running(task)
         if self._membership is not None:
@@ -296,6 +301,7 @@ class Node:
         self._stopping = True
         self.listener.stop_accepting()
         self._janitor.stop()
+        self.loop_lag.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,65 +1,115 @@
 """The figures of a node, gathered from its parts.
 
-Here lives which counters STATS, ``/v1/stats`` and ``/metrics`` show, and under which names. Never here: counting.
+Here lives which counters STATS, ``/v1/stats`` and ``/metrics`` show, and under which names. Never here: counting, or what the
+numbers mean (``transport.metric_table``).
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from kvcache.service.ownership import Ownership
 
 if TYPE_CHECKING:
     from kvcache.node import Node
 
 __all__ = ["describe_node"]
 
+_VERSION: Final = version("kvcache")
+
 
 def describe_node(node: Node) -> dict[str, Any]:
     """Return the node's counters, in sections, fit for JSON."""
     ownership = node.service.ownership
     owned = ownership.routes.readers if ownership else ()
-    me = node.options.id
-    hints, fences = node.service.hints, node.service.fences
-    member = ownership.topology.member(me) if ownership else None
     return {
-        "node": {
-            "id": me,
-            "cluster": node.options.cluster,
-            "address": node.options.advertise,
-            "incarnation": node.incarnation,
-            "version": version("kvcache"),
-            "pid": os.getpid(),
-            "uptime_seconds": round(time.monotonic() - node.started, 3),
-            "ready": node.ready(),
-            "state": member.shown_state if member else "",
-            "controlling": node.controller is not None and node.controller.controlling,
-        },
+        "node": _identity(node, ownership),
         "store": asdict(node.store.statistics()),
+        "partitions": _balance(node, owned),
         "stream": {
             **node.listener.counters.as_dict(),
             "connections": node.listener.connections,
-            "hinted": hints.noted_count,
+            "hinted": node.service.hints.noted_count,
         },
-        "topology": {
-            "epoch": node.service.epoch,
-            "members": len(ownership.topology.members) if ownership else 0,
-            "partitions": sum(me in owners for owners in owned),
-            "primaries": sum(owners[0] == me for owners in owned),
-        },
+        "requests": node.listener.watch.as_dict(),
+        "loop": node.loop_lag.as_dict(),
+        "topology": _topology(node, ownership, owned),
+        "move": _move(node, ownership),
+        **_exchange(node),
+    }
+
+
+def _identity(node: Node, ownership: Ownership | None) -> dict[str, Any]:
+    me = node.options.id
+    member = ownership.topology.member(me) if ownership else None
+    return {
+        "id": me,
+        "cluster": node.options.cluster,
+        "address": node.options.advertise,
+        "incarnation": node.incarnation,
+        "version": _VERSION,
+        "pid": os.getpid(),
+        "uptime_seconds": round(time.monotonic() - node.started, 3),
+        "ready": node.ready(),
+        "state": member.shown_state if member else "",
+        "controlling": node.controller is not None and node.controller.controlling,
+    }
+
+
+def _balance(node: Node, owned: Sequence[tuple[str, ...]]) -> dict[str, float]:
+    """Return how evenly records lie in the partitions that are this node's own."""
+    me = node.options.id
+    tables = zip(node.store.tables, owned, strict=False)
+    records = [len(table.main) + len(table.small) for table, owners in tables if me in owners]
+    return {
+        "records_largest": max(records, default=0),
+        "records_mean": sum(records) / len(records) if records else 0.0,
+    }
+
+
+def _topology(node: Node, ownership: Ownership | None, owned: Sequence[tuple[str, ...]]) -> dict[str, int]:
+    me = node.options.id
+    members = ownership.topology.members if ownership else ()
+    return {
+        "epoch": node.service.epoch,
+        "members": len(members),
+        "down": sum(member.state == "down" for member in members),
+        "partitions": sum(me in owners for owners in owned),
+        "primaries": sum(owners[0] == me for owners in owned),
+    }
+
+
+def _move(node: Node, ownership: Ownership | None) -> dict[str, int]:
+    receiving = node.loader.receiving
+    return {
+        "running": int(ownership is not None and ownership.topology.move is not None),
+        "partitions_left": receiving.left,
+        "partitions_promised": receiving.total,
+    }
+
+
+def _exchange(node: Node) -> dict[str, Any]:
+    """Return what goes on between this node and the others."""
+    hints, fences, loader, repairer = node.service.hints, node.service.fences, node.loader, node.repairer
+    return {
         "hints": {
             "held": len(hints),
             "noted": hints.noted_count,
             "delivered": hints.delivered_count,
             "dropped": hints.dropped_count,
+            "forgotten": hints.forgotten_count,
             "bytes": hints.used_bytes,
         },
         "loading": {
-            "left": node.loader.left,
-            "records": node.loader.syncing.records + node.loader.receiving.records,
-            "bytes": node.loader.syncing.bytes + node.loader.receiving.bytes,
+            "left": loader.left,
+            "records": loader.syncing.records + loader.receiving.records,
+            "bytes": loader.syncing.bytes + loader.receiving.bytes,
         },
-        "fences": {"refused": fences.refused, **fences.highest},
+        "repair": {"compared": repairer.compared, "copied": repairer.copied, "waiting": repairer.waiting},
+        "fences": {"refused": fences.refused, "highest": dict(fences.highest)},
     }

@@ -21,6 +21,7 @@ from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, network_of, open_guard
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.stream import StreamConnection
+from kvcache.transport.watch import RequestWatch
 from kvcache_client.protocol.framing import is_stream_byte
 
 __all__ = ["Door", "Listener"]
@@ -51,8 +52,16 @@ class Door(Protocol):
 class Listener:
     """Accepts connections and keeps count of them."""
 
-    def __init__(self, service: Service, door: Door, limits: StreamLimits, guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        door: Door,
+        limits: StreamLimits,
+        guard: Guard | None = None,
+        watch: RequestWatch | None = None,
+    ) -> None:
         self.counters = StreamCounters()
+        self.watch = watch or RequestWatch()
         self.limits = limits
         self._service = service
         self._door = door
@@ -154,7 +163,9 @@ class Listener:
         self._unsniffed.discard(sniffer)
         byte = first[0]
         if is_stream_byte(byte):
-            stream = StreamConnection(self._service, self.limits, self.counters, self._now, self._forget, self.guard)
+            stream = StreamConnection(
+                self._service, self.limits, self.counters, self._now, self._forget, self.guard, self.watch
+            )
             self._streams.add(stream)
             self._drained.clear()
             return stream

@@ -23,6 +23,7 @@ from kvcache.service.service import Handler, Service
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, network_of
 from kvcache.transport.limits import StreamLimits
+from kvcache.transport.watch import SAMPLED, RequestWatch
 from kvcache_client.protocol.auth import Claim
 from kvcache_client.protocol.errors import (
     Forbidden,
@@ -64,10 +65,12 @@ class StreamConnection(asyncio.Protocol):
         now: Callable[[], float],
         on_close: Callable[[StreamConnection], None],
         guard: Guard,
+        watch: RequestWatch,
     ) -> None:
         self._service = service
         self._limits = limits
         self._counters = counters
+        self._watch = watch
         self._now = now
         self._on_close = on_close
         self._guard = guard
@@ -128,7 +131,8 @@ class StreamConnection(asyncio.Protocol):
 
     def _execute(self, messages: list[Message]) -> None:
         pack = self._packer.pack
-        self._counters.requests += len(messages)
+        self._counters.requests = requests = self._counters.requests + len(messages)
+        started = 0.0 if requests % SAMPLED else self._watch.clock()
         remaining = iter(messages)
         for message in remaining:
             try:
@@ -139,6 +143,8 @@ class StreamConnection(asyncio.Protocol):
                 if self._refuse(message, error):
                     self._counters.requests -= sum(1 for _ in remaining)
                     return
+        if started:
+            self._watch.sampled(messages, self._watch.clock() - started)
 
     def _reply_later(self, message: Message, later: Later) -> None:
         """Send the reply when it comes; what follows on this connection does not wait for it."""
@@ -147,10 +153,13 @@ class StreamConnection(asyncio.Protocol):
             self._refuse(message, Overloaded(f"{self._delayed} requests of this connection wait for others already"))
             return
         self._delayed += 1
-        asyncio.ensure_future(later.work).add_done_callback(partial(self._reply_now, message, later))
+        asyncio.ensure_future(later.work).add_done_callback(
+            partial(self._reply_now, message, later, self._watch.clock())
+        )
 
-    def _reply_now(self, message: Message, later: Later, work: asyncio.Future[Any]) -> None:
+    def _reply_now(self, message: Message, later: Later, since: float, work: asyncio.Future[Any]) -> None:
         self._delayed -= 1
+        self._watch.replied(message[1], self._watch.clock() - since)
         if self._transport is None or self._closed:
             if not work.cancelled():
                 work.exception()  # nobody is left to be told

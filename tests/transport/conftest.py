@@ -22,6 +22,7 @@ from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
 from kvcache.transport.stream import StreamConnection
+from kvcache.transport.watch import RequestWatch
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.auth import NO_SECRETS, Secrets
@@ -119,7 +120,7 @@ class Stream:
         self.gone: list[StreamConnection] = []
         self.transport = ListTransport()
         self.connection = StreamConnection(
-            service, limits, self.counters, lambda: self.now, self.gone.append, self.guard
+            service, limits, self.counters, lambda: self.now, self.gone.append, self.guard, RequestWatch()
         )
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]

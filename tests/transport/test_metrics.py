@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from kvcache.store.statistics import StoreStatistics
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.http.limits import HttpCounters
-from kvcache.transport.metrics import METRICS, NodeMetrics
+from kvcache.transport.metric_table import METRICS
+from kvcache.transport.metrics import NodeMetrics
 
 STATISTICS = {
     "node": {"id": "n1", "cluster": 'with "quotes"\n', "uptime_seconds": 12.5, "ready": True},
@@ -55,6 +56,22 @@ def test_text_about_the_node_becomes_labels():
 def test_a_table_of_numbers_becomes_one_metric_with_a_label():
     samples = scrape(STATISTICS)["kvcache_http_responses"].samples
     assert {sample.labels["status"]: sample.value for sample in samples} == {"2xx": 5, "5xx": 1}
+
+
+def test_a_histogram_is_told_with_its_buckets_by_label():
+    times = {"count": 3, "sum": 1.5, "buckets": {"0.1": 1, "1": 2, "+Inf": 3}}
+    statistics = {"requests": {"handling_seconds": {"GET": times}}, "loop": {"lag_seconds": times}}
+    families = scrape(statistics)
+    handling, lag = families["kvcache_requests_handling_seconds"], families["kvcache_loop_lag_seconds"]
+    assert handling.type == lag.type == "histogram"
+    assert [(s.labels.get("verb"), s.labels.get("le"), s.value) for s in handling.samples] == [
+        ("GET", "0.1", 1),
+        ("GET", "1", 2),
+        ("GET", "+Inf", 3),
+        ("GET", None, 3),
+        ("GET", None, 1.5),
+    ]
+    assert [sample.labels for sample in lag.samples][:2] == [{"le": "0.1"}, {"le": "1"}]
 
 
 def test_the_process_reports_its_memory():

@@ -2,11 +2,22 @@
 
 Here lives what Locust looks for: user classes and listeners. Never here: what they do (``users``, ``run``). ::
 
-    locust -f loadtests/locustfile.py --start-cluster --headless -u 50 -r 50 -t 30s ReadWrite
+    locust -f loadtests/locustfile.py --start-cluster --headless -u 50 -r 50 -t 30s --report report.html ReadWrite
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+# Locust puts the folder of this file on the path, where its own modules are found, but not the package's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from locust import events
+
+from loadtests.run.events import register
 from loadtests.users.mixes import Batch, Counter, ReadMostly, ReadWrite, SessionStore, WriteHeavy
 
 __all__ = ["Batch", "Counter", "ReadMostly", "ReadWrite", "SessionStore", "WriteHeavy"]
+
+register(events)

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from loadtests import CannotRun
-from loadtests.adapters.contract import BatchAnswer, CacheAdapter, NoSuchCall, OpenAdapter
+from loadtests.adapters.contract import BatchAnswer, CacheAdapter, NodeFigures, NoSuchCall, OpenAdapter
 
-__all__ = ["ADAPTERS", "BatchAnswer", "CacheAdapter", "NoSuchCall", "OpenAdapter", "open_adapter"]
+__all__ = ["ADAPTERS", "BatchAnswer", "CacheAdapter", "NoSuchCall", "NodeFigures", "OpenAdapter", "open_adapter"]
 
 ADAPTERS: Final[Mapping[str, str]] = {
     "kvcache": "loadtests.adapters.kvcache_client:open_kvcache",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["BatchAnswer", "CacheAdapter", "NoSuchCall", "OpenAdapter"]
+__all__ = ["BatchAnswer", "CacheAdapter", "NoSuchCall", "NodeFigures", "OpenAdapter"]
 
 
 class NoSuchCall(Exception):
@@ -25,6 +25,16 @@ class BatchAnswer:
 
     found: Mapping[str, Any]
     failed: Mapping[str, Exception] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """What a node tells: memory of its records and the most it may be, in bytes; records; values evicted so far."""
+
+    used_bytes: int
+    budget_bytes: int
+    records: int
+    evictions: int
 
 
 class CacheAdapter(Protocol):
@@ -64,8 +74,8 @@ class CacheAdapter(Protocol):
     def get_or_compute(self, key: str, load: Callable[[], bytes], ttl: float, stale: float) -> Any:
         """Return the value; if there is none, ``load`` it once for all callers. A value may be served ``stale`` s too old."""
 
-    def evictions(self) -> Mapping[str, int] | None:
-        """Return how many values each node has thrown out for want of memory so far, None if that can't be known."""
+    def node_figures(self) -> Mapping[str, NodeFigures] | None:
+        """Return what each node that answers tells of itself, None if this cache does not tell."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kvcache_client import Client
+from kvcache_client import Client, ClientConfig
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
-from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Outcome, Round, Slow
+from kvcache_client.core.effects import Ask, Outcome, Round, Slow
 from kvcache_client.protocol.errors import InDoubt, KvCacheError
 from kvcache_client.protocol.verbs import Request
 from kvcache_client.seeds import parse_seeds
 from loadtests import CannotRun
-from loadtests.adapters.contract import BatchAnswer, NoSuchCall
+from loadtests.adapters.contract import BatchAnswer, NodeFigures, NoSuchCall
 
 __all__ = ["KvCacheAdapter", "open_kvcache"]
 
@@ -35,6 +34,12 @@ class _Session(BlockingSession):
         self.asked = node
         return outcome
 
+    def _race(self, slow: Slow, ask: Ask | None) -> list[Outcome | None]:
+        first = self.asked
+        outcomes = super()._race(slow, ask)
+        self.asked = ask[0] if ask is not None and outcomes[0] is None else first
+        return outcomes
+
     def _round(self, asks: Round, seconds: float) -> list[Outcome]:
         outcomes = super()._round(asks, seconds)
         self.asked = asks[0][0]  # for a write, the primary
@@ -45,11 +50,10 @@ class _Client(Client):
     """A Client on such a session."""
 
     def __init__(self, address: str, timeout: float) -> None:
-        seeds, cluster = parse_seeds(address)
-        super().__init__(list(seeds), timeout=timeout)
-        self._session = self.noting = _Session(
-            seeds, ClientConfig(timeout, cluster=cluster, name="loadtest"), real_surroundings()
-        )
+        seeds, _ = parse_seeds(address)
+        super().__init__(address, timeout=timeout, config=ClientConfig(name="loadtest"))
+        self._session = self.noting = _Session(seeds, self.brain.config, real_surroundings())
+        self._space = self.brain.spaces.whole
 
 
 class KvCacheAdapter:
@@ -91,10 +95,16 @@ class KvCacheAdapter:
             raise NoSuchCall("this version of kvcache's Client has no get_or_compute")
         return call(key, lambda *_: load(), ttl, stale=stale)
 
-    def evictions(self) -> Mapping[str, int] | None:
+    def node_figures(self) -> Mapping[str, NodeFigures] | None:
         """See the contract."""
         told = self.client.node_statistics().items()
-        return {node: each["store"]["evictions"] for node, each in told if not isinstance(each, KvCacheError)}
+        return {
+            node: NodeFigures(
+                *(each["store"][field] for field in ("used_bytes", "budget_bytes", "records", "evictions"))
+            )
+            for node, each in told
+            if not isinstance(each, KvCacheError)
+        }
 
     def __repr__(self) -> str:
         return f"<KvCacheAdapter {self.client!r}>"

@@ -60,6 +60,8 @@ class Chart:
     """Whether series are stacked areas: parts of a whole."""
     x_text: Format = count_text
     y_text: Format = count_text
+    x_ends: tuple[float, float] | None = None
+    """Where the x axis begins and ends; None is at the data."""
     y_from: float | None = 0.0
     """Where a linear y axis begins; None is at the data."""
     y_to: float | None = None
@@ -149,8 +151,9 @@ def _bars(frame: _Frame, chart: BarChart) -> Iterator[str]:
 def _x_scale(chart: Chart, xs: Sequence[float]) -> Scale:
     if chart.log_x:
         return logarithmic(min(xs), max(xs))
-    scale = linear(min(xs), max(xs), ticks=6)
-    low, high = min(xs), max(max(xs), min(xs) + 1e-9)  # the line goes from edge to edge; ticks stand at round numbers
+    low, high = chart.x_ends or (min(xs), max(xs))
+    high = max(high, low + 1e-9)
+    scale = linear(low, high, ticks=6)  # the line goes from edge to edge; ticks stand at round numbers
     return Scale(low, high, tuple(tick for tick in scale.ticks if low <= tick <= high))
 
 

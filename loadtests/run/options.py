@@ -18,7 +18,7 @@ from loadtests.run.slo import Slo, parse_slo
 from loadtests.users.keys import KEYS_AT_MOST
 from loadtests.users.mixture import Mixture, parse_mixture
 
-__all__ = ["DEFAULT_HOST", "LoadOptions", "add_options", "options_of"]
+__all__ = ["DEFAULT_HOST", "LoadOptions", "add_options", "options_of", "settings_of"]
 
 DEFAULT_HOST: Final = "kvcache://127.0.0.1:7700"
 _VALUE_AT_MOST: Final = 16 << 20
@@ -118,6 +118,23 @@ def options_of(parsed: argparse.Namespace) -> LoadOptions:
         report=str(parsed.report or ""),
         seed=int(parsed.seed),
     )
+
+
+def settings_of(options: LoadOptions, parsed: Any) -> dict[str, str]:
+    """Return what a reader of the report must know of the options."""
+    arrivals = f"open, {options.rate:g} operations/s" if options.rate else "closed"
+    own = f"started for the run: {parsed.nodes} nodes, {parsed.replicas} copies, {parsed.node_memory} each"
+    return {
+        "cluster": own if parsed.start_cluster else options.host,
+        "users": f"{parsed.num_users or 1}",
+        "arrivals": f"{arrivals}, shape {options.shape}",
+        "think time": f"{options.think:g} s" if options.think else "none",
+        "keys": f"{options.keys:,} of each process, Zipf {options.zipf:g}, {'loaded before' if options.preload else 'cold'}",
+        "value sizes": f"{options.value_sizes.text} bytes",
+        "times to live": f"{options.ttls.text} s",
+        "call timeout": f"{options.timeout:g} s",
+        "seed": str(options.seed),
+    }
 
 
 def _number(option: str, raw: Any, low: float, high: float) -> float:

@@ -50,7 +50,7 @@ def _outcomes(*names: str) -> _Figure:
 
 
 def _fact(name: str) -> _Figure:
-    return _Figure("count", False, lambda run, verb, seconds: float(run.facts[name]))
+    return _Figure("count", False, lambda run, verb, seconds: float(run.facts[str(name)]))
 
 
 def _hit_ratio(run: Recording, verb: str | None, seconds: float) -> float:
@@ -68,13 +68,14 @@ FIGURES: Final[Mapping[str, _Figure]] = {
     "failed": _outcomes(FAILED),
     "in_doubt": _outcomes(IN_DOUBT),
     "misses": _outcomes(Verdict.MISS),
-    "old": _outcomes(Verdict.OLD),
-    "wrong": _outcomes(Verdict.WRONG),
     "hit_ratio": _Figure("ratio", True, _hit_ratio),
     "rate": _Figure("rate", True, lambda run, verb, seconds: run.count(verb=verb) / seconds if seconds else 0.0),
     "lost": _fact("lost"),
+    "old": _fact(Verdict.OLD),
+    "wrong": _fact(Verdict.WRONG),
 }
-"""Name -> figure. ``lost`` are acknowledged writes that can't be read any more, with nothing to explain it."""
+"""Name -> figure. ``lost`` are acknowledged writes that can't be read any more, with nothing to explain it; ``old`` are reads of
+a value older than an acknowledged one, ``wrong`` of one that nobody wrote to that key. All three include the last reading."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class Workload:
         self.recording = Recording()
         self.suspects: list[tuple[int, str]] = []
         """(second, key) of misses that only the nodes' counters can explain."""
+        self._evictions: dict[str, int] = {}
         self.stopping = False
         self.running = 0
         """Operations that are under way."""
@@ -76,12 +77,14 @@ class Workload:
         self._draw_ttl = options.ttls.sampler(self.dice)
         self._fire: Callable[..., None] = environment.events.request.fire
         self._second = time.time() - _clock()
-        share = SHAPES[options.shape]
-        rate = options.rate / workers
-        length = options.run_time or 1.0
-        self._arrivals = (
-            OpenArrivals(lambda gone: rate * share(min(gone / length, 1.0)), _clock(), self.dice) if rate else None
-        )
+        self._rate = options.rate / workers
+        self._arrivals: OpenArrivals | None = None
+
+    def start(self) -> None:
+        """Let arrivals begin now."""
+        rate, length, share = self._rate, self.options.run_time or 1.0, SHAPES[self.options.shape]
+        if rate:
+            self._arrivals = OpenArrivals(lambda gone: rate * share(min(gone / length, 1.0)), _clock(), self.dice)
 
     def due(self) -> float:
         """Wait until the next operation is due and return when that was: with open arrivals perhaps long ago."""
@@ -167,14 +170,25 @@ class Workload:
         else:
             self.recording.reasons[second, str(reason)] += 1
 
-    def settle_suspects(self, evicted: bool | None) -> None:
-        """Say of what could not be explained: evicted, or (False) lost. None: this cache does not tell."""
-        reason = Reason.UNEXPLAINED if evicted is None else Reason.EVICTED if evicted else Reason.LOST
+    def explain_suspects(self) -> None:
+        """Find out from the nodes' counters what could not be explained: evicted if any node has evicted since, else lost."""
+        figures = self.cache.node_figures()
+        if figures is None:
+            self._settle(Reason.UNEXPLAINED)
+            return
+        now = {node: it.evictions for node, it in figures.items()}
+        evicting = any(count > self._evictions.get(node, 0) for node, count in now.items())
+        self._evictions = now
+        self._settle(Reason.EVICTED if evicting else Reason.LOST)
+
+    def _settle(self, reason: Reason) -> None:
         suspects, self.suspects = self.suspects, []
         for second, _ in suspects:
             self.recording.reasons[second, str(reason)] += 1
-        if suspects and reason is not Reason.EVICTED:
+        if suspects and reason is Reason.LOST:
             self.recording.facts["lost"] += len(suspects)
+        if suspects and reason is Reason.UNEXPLAINED:
+            self.recording.facts["unexplained"] += len(suspects)
 
     def __repr__(self) -> str:
         return f"<Workload {self.worker} {self.cache!r} {self.ledger!r}>"

@@ -1,0 +1,193 @@
+"""The side of a run that directs it: one process alone, or the master of workers.
+
+Here lives starting the cluster and the faults, gathering records, and the end: verdict, report, exit code. Never here: users.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from loadtests import CannotRun
+from loadtests.adapters import CacheAdapter, open_adapter
+from loadtests.faults.host import ClusterHost, ClusterOrder
+from loadtests.faults.plays import Happening
+from loadtests.faults.schedule import Fault, load_faults
+from loadtests.report.run_report import write_report
+from loadtests.run.options import LoadOptions, options_of, settings_of
+from loadtests.run.outcome import Outcome
+from loadtests.run.recording import Recording
+from loadtests.run.shapes import shape_of
+from loadtests.run.slo import judge
+from loadtests.run.watch import every, sample_nodes
+from loadtests.run.worker import CONCLUDE, REPORT_KEY
+
+__all__ = ["EXIT_CANNOT_RUN", "EXIT_SLO", "Director"]
+
+EXIT_SLO: Final = 1
+EXIT_CANNOT_RUN: Final = 2
+_WATCH_SECONDS: Final = 1.0
+_CONCLUDE_SECONDS: Final = 20.0
+_log = logging.getLogger(__name__)
+
+
+class Director:
+    """Directs the runs of one Locust environment. ``open()`` raises ``CannotRun`` with the one line to show."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self._host: ClusterHost | None = None
+        self._faults: list[Fault] = []
+        self._watching: CacheAdapter | None = None
+        self._stop_watching: Callable[[], None] = lambda: None
+        self._awaited: set[str] = set()
+        """Workers whose last record is still to come."""
+        self._missing: set[str] = set()
+        self.outcome: Outcome | None = None
+
+    def open(self) -> None:
+        """Check the options, start the cluster if that was asked for, and see that it answers."""
+        environment = self._environment
+        parsed = environment.parsed_options
+        options = options_of(parsed)
+        self._faults = self._read_faults(options, parsed)
+        if parsed.start_cluster:
+            proxied = any(fault.proxied for fault in self._faults)
+            order = ClusterOrder(parsed.nodes, parsed.replicas, parsed.node_memory, proxied)
+            self._host = ClusterHost(order, self._happened)
+            environment.host = parsed.host = self._host.wait_ready()
+        environment.host = environment.host or options.host
+        self._watching = open_adapter(options.cache, environment.host, options.timeout)
+        environment.shape_class = shape_of(options.shape)
+        if environment.shape_class is not None:
+            environment.shape_class.runner = environment.runner
+
+    def begin(self) -> None:
+        """A run begins: its keys are written, its users come."""
+        options = options_of(self._environment.parsed_options)
+        classes = ", ".join(it.__name__ for it in self._environment.user_classes)
+        self.outcome = Outcome(
+            f"Load test of {options.cache}: {classes}",
+            settings_of(options, self._environment.parsed_options),
+            time.time(),
+            rate=options.rate,
+        )
+        self._missing.clear()
+        self._stop_watching = every(_WATCH_SECONDS, self._watch)
+        if self._host is not None:
+            self._host.play(self._faults)
+
+    def gather(self, record: Recording) -> None:
+        """Add a part of the record."""
+        if self.outcome is not None:
+            self.outcome.recording.add(record)
+
+    def end(self) -> None:
+        """The run is over and all records are in: judge it, write the report, say how Locust is to exit."""
+        outcome = self.outcome
+        if outcome is None or outcome.ended:
+            return
+        self._stop_watching()
+        outcome.ended = time.time()
+        options = options_of(self._environment.parsed_options)
+        seconds = outcome.seconds
+        outcome.judgements = judge(options.slo, outcome.recording, seconds)
+        _add_notes(outcome)
+        for note in outcome.notes:
+            _log.warning("%s", note)
+        for judgement in outcome.judgements:
+            _log.log(logging.INFO if judgement.held else logging.ERROR, "SLO %s", judgement)
+        if options.slo:
+            self._environment.process_exit_code = 0 if outcome.held else EXIT_SLO
+        if options.report:
+            write_report(outcome, options.report)
+            _log.info("Report: %s", options.report)
+
+    def close(self) -> None:
+        """Stop what was started. Safe to call again."""
+        self._stop_watching()
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
+        if self._host is not None:
+            self._host.stop()
+            self._host = None
+
+    # As the master of workers
+
+    def on_worker_report(self, client_id: str, data: dict[str, Any]) -> None:
+        """A worker's report, every three seconds."""
+        if REPORT_KEY in data:
+            self.gather(Recording.from_bytes(data[REPORT_KEY]))
+
+    def on_concluded(self, environment: Any, msg: Any, **_: Any) -> None:
+        """A worker's last record."""
+        self.gather(Recording.from_bytes(msg.data["record"]))
+        self._awaited.discard(msg.node_id)
+
+    def conclude_workers(self) -> None:
+        """Have all workers look for what they wrote, and wait for their last records."""
+        runner = self._environment.runner
+        self._awaited = {client.id for client in runner.clients.all if client.state != "missing"}
+        runner.send_message(CONCLUDE)
+        end = time.monotonic() + _CONCLUDE_SECONDS
+        while self._awaited - self._missing and time.monotonic() < end:
+            self._look_for_workers()
+            time.sleep(0.02)
+        for worker in self._awaited - self._missing:
+            self._lost(worker, "did not give its last record")
+
+    def _watch(self) -> None:
+        self._look_for_workers()
+        if self.outcome is not None and self._watching is not None:
+            self.outcome.samples.extend(sample_nodes(self._watching))
+
+    def _look_for_workers(self) -> None:
+        clients = getattr(self._environment.runner, "clients", None)
+        for client in clients.all if clients is not None else ():
+            if client.state == "missing" and client.id not in self._missing:
+                self._missing.add(client.id)
+                self._lost(client.id, "was lost in the middle of the run")
+
+    def _lost(self, worker: str, what: str) -> None:
+        if self.outcome is not None:
+            index = self._environment.runner.get_worker_index(worker)
+            self.outcome.happenings.append(Happening(time.time(), "problem", f"worker {index} {what}"))
+
+    def _happened(self, happening: Happening) -> None:
+        _log.log(logging.WARNING if happening.kind == "problem" else logging.INFO, "%s", happening.text)
+        if self.outcome is not None:
+            self.outcome.happenings.append(happening)
+
+    def _read_faults(self, options: LoadOptions, parsed: Any) -> list[Fault]:
+        if not parsed.faults:
+            return []
+        if not parsed.start_cluster:
+            raise CannotRun("--faults breaks only a cluster that the run has started itself: give --start-cluster too")
+        try:
+            faults = load_faults(parsed.faults, options.run_time)
+        except ValueError as error:
+            raise CannotRun(f"--faults: {error}") from error
+        most = parsed.nodes + sum(fault.do == "add" for fault in faults)
+        known = {f"n{number}" for number in range(1, most + 1)}
+        for fault in faults:
+            if fault.node and fault.node not in known:
+                raise CannotRun(f"--faults: {fault.text}: there is no such node; there is: {', '.join(sorted(known))}")
+        return faults
+
+    def __repr__(self) -> str:
+        return f"<Director {self._host!r} {self.outcome and self.outcome.recording!r}>"
+
+
+def _add_notes(outcome: Outcome) -> None:
+    facts = outcome.recording.facts
+    outcome.notes += [it.text for it in outcome.happenings if it.kind == "problem"]
+    texts = {
+        "damaged lines": "lines of the trace were damaged and left out",
+        "unreadable": "keys could not be read at the end, and so not be judged",
+        "unchecked": "keys were not looked for at the end, for want of time",
+        "unexplained": "misses were evicted or lost: this cache does not tell which",
+    }
+    outcome.notes += [f"{facts[fact]:,} {text}" for fact, text in texts.items() if facts[fact]]

@@ -1,0 +1,110 @@
+"""The side of a run that has users: one process alone, or each worker of a master.
+
+Here lives the workload's life: made, loaded, reported, concluded. Never here: what is made of the records (``director``). ::
+
+    test_start: options checked, cache opened, keys written -> users -> conclude: users held, writes looked for
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from loadtests import CannotRun
+from loadtests.adapters import open_adapter
+from loadtests.run.conclude import conclude
+from loadtests.run.options import options_of
+from loadtests.run.preload import preload
+from loadtests.run.recording import Recording
+from loadtests.run.watch import every
+from loadtests.users.workload import Workload, workload_of
+
+__all__ = ["BEGUN", "CONCLUDE", "CONCLUDED", "REPORT_KEY", "WorkerSide"]
+
+CONCLUDE: Final = "kvcache_conclude"
+"""Message to workers: hold your users and look for what they wrote."""
+
+BEGUN: Final = "kvcache_begun"
+"""Message to the master: all keys are written, the users begin."""
+
+CONCLUDED: Final = "kvcache_concluded"
+"""Message to the master: the last part of the record."""
+
+REPORT_KEY: Final = "kvcache"
+"""Under which a worker's report to its master carries its record."""
+
+_EXPLAIN_SECONDS: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+class WorkerSide:
+    """The users' side of one Locust process."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self.workload: Workload | None = None
+        self._stop_explaining: Callable[[], None] = lambda: None
+
+    def begin(self) -> Workload:
+        """Make the workload and write its keys. Raises ``CannotRun``."""
+        environment, runner = self._environment, self._environment.runner
+        options = options_of(environment.parsed_options)
+        self.release()
+        cache = open_adapter(options.cache, environment.host or options.host, options.timeout)
+        worker = max(getattr(runner, "worker_index", 0), 0)
+        workers = max(int(getattr(environment.parsed_options, "expect_workers", 1) or 1), 1)
+        run = f"{time.time_ns():x}"
+        workload = workload_of(
+            environment, lambda: Workload(options, cache, environment, worker=worker, workers=workers, run=run)
+        )
+        self.workload = workload
+        if options.preload:
+            preload(workload)
+        workload.start()
+        self._stop_explaining = every(_EXPLAIN_SECONDS, workload.explain_suspects)
+        return workload
+
+    def take(self) -> Recording:
+        """Return what was recorded since the last time."""
+        return self.workload.recording.take() if self.workload else Recording()
+
+    def conclude(self) -> Recording:
+        """End the load and return the last part of the record."""
+        if self.workload is None or self.workload.stopping:
+            return Recording()
+        self._stop_explaining()
+        conclude(self.workload)
+        return self.take()
+
+    def release(self) -> None:
+        """Close the cache of the run before."""
+        self._stop_explaining()
+        if self.workload is not None:
+            self.workload.cache.close()
+            self.workload = None
+
+    # As a worker of a master
+
+    def on_report(self, client_id: str, data: dict[str, Any]) -> None:
+        """Put the record into the report that Locust sends to the master every three seconds."""
+        data[REPORT_KEY] = self.take().to_bytes()
+
+    def on_start(self, environment: Any, **_: Any) -> None:
+        """Begin; a worker that can't says so and leaves."""
+        try:
+            self.begin()
+        except CannotRun as error:
+            _log.error("%s", error)  # one line says it; a traceback would hide it
+            environment.process_exit_code = 2
+            environment.runner.quit()
+        else:
+            environment.runner.send_message(BEGUN, {})
+
+    def on_conclude(self, environment: Any, msg: Any, **_: Any) -> None:
+        """The master asks for the end."""
+        environment.runner.send_message(CONCLUDED, {"record": self.conclude().to_bytes()})
+
+    def __repr__(self) -> str:
+        return f"<WorkerSide {self.workload!r}>"

@@ -16,8 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from locust import events
 
 from loadtests.run.events import register
-from loadtests.users.mixes import Batch, Counter, ReadMostly, ReadWrite, SessionStore, WriteHeavy
+from loadtests.users.mixes import Batch, Counter, HttpUser, ReadMostly, ReadWrite, SessionStore, WriteHeavy
+from loadtests.users.stampede import Stampede
+from loadtests.users.trace_user import TraceUser
 
-__all__ = ["Batch", "Counter", "ReadMostly", "ReadWrite", "SessionStore", "WriteHeavy"]
+__all__ = [
+    "Batch",
+    "Counter",
+    "HttpUser",
+    "ReadMostly",
+    "ReadWrite",
+    "SessionStore",
+    "Stampede",
+    "TraceUser",
+    "WriteHeavy",
+]
 
 register(events)

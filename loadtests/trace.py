@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import time
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,6 +38,9 @@ FOLDER_VARIABLE: Final = "KVCACHE_TRACES"
 
 DEFAULT_SIZE: Final = 100
 """Bytes of a value whose size the trace does not tell."""
+
+_BREATH: Final = 10_000
+"""Lines that are read at a stretch."""
 
 _SUFFIX: Final = ".csv.gz"
 _COLUMNS: Final = ["key", "size"]
@@ -79,13 +83,17 @@ def find_trace(name: str, folder: Path) -> Path:
     raise CannotRun(f"{what} called {name!r} in {folder}; there is: {names}")
 
 
-def read_trace(path: Path, requests: int | None = None) -> Trace:
-    """Return the first ``requests`` requests of the file, or all. Raises ``CannotRun`` on a damaged file."""
+def read_trace(path: Path, requests: int | None = None, *, on_damage: Callable[[str], None] | None = None) -> Trace:
+    """Return the first ``requests`` requests of the file, or all.
+
+    Raises ``CannotRun`` on a damaged file; with ``on_damage``, a line that is no request is told to it by number and content,
+    and left out.
+    """
     trace = Trace(path.name.removesuffix(_SUFFIX), array("Q"), array("I"))
     try:
         with gzip.open(path, "rt", encoding="ascii", newline="") as lines:
             rows = csv.reader(lines)
-            _fill(trace, rows, requests)
+            _fill(trace, rows, requests, on_damage)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise CannotRun(f"{path} cannot be read as a trace: {error}") from error
     if not trace:
@@ -93,17 +101,26 @@ def read_trace(path: Path, requests: int | None = None) -> Trace:
     return trace
 
 
-def _fill(trace: Trace, rows: Iterator[list[str]], requests: int | None) -> None:
+def _fill(
+    trace: Trace, rows: Iterator[list[str]], requests: int | None, on_damage: Callable[[str], None] | None
+) -> None:
     header = next(rows, None)
     if header != _COLUMNS:
         raise CannotRun(f"{trace.name} begins with {header!r}; a trace begins with the columns key,size")
     for number, row in enumerate(islice(rows, requests), start=2):
+        if number % _BREATH == 0:
+            time.sleep(0)  # a process that also answers others (a Locust worker its master) gets to it
         try:
             key, size = row
-            trace.keys.append(int(key))
-            trace.sizes.append(int(size) if size else DEFAULT_SIZE)
+            request = array("Q", [int(key)]), array("I", [int(size) if size else DEFAULT_SIZE])
         except (ValueError, OverflowError) as error:
-            raise CannotRun(f"{trace.name}, line {number}: {row!r} is not a key and a size ({error})") from error
+            damage = f"{trace.name}, line {number}: {row!r:.200} is not a key and a size ({error})"
+            if on_damage is None:
+                raise CannotRun(damage) from error
+            on_damage(damage)
+            continue
+        trace.keys.append(request[0][0])
+        trace.sizes.append(request[1][0])
 
 
 def key_of(number: int) -> bytes:

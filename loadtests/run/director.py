@@ -16,10 +16,10 @@ from loadtests.faults.host import ClusterHost, ClusterOrder
 from loadtests.faults.plays import Happening
 from loadtests.faults.schedule import Fault, load_faults
 from loadtests.report.run_report import write_report
+from loadtests.run.locust_shapes import shape_of
 from loadtests.run.options import LoadOptions, options_of, settings_of
 from loadtests.run.outcome import Outcome
 from loadtests.run.recording import Recording
-from loadtests.run.shapes import shape_of
 from loadtests.run.slo import judge
 from loadtests.run.watch import every, sample_nodes
 from loadtests.run.worker import CONCLUDE, REPORT_KEY

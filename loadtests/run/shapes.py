@@ -1,7 +1,7 @@
 """Shapes: how the load goes up and down over a run.
 
-Here lives each shape, as a share of full load over a share of the run, and Locust's face of it. Never here: what full load is:
-a number of users, or with ``--rate`` a number of operations per second. ::
+Here lives each shape, as a share of full load over a share of the run. Never here: Locust's face of it (``locust_shapes``), or
+what full load is: a number of users, or with ``--rate`` a number of operations per second. ::
 
     steady  ________   ramp  ___/   steps  _-^   spike  __|^|__   day  night, morning, noon peak, evening
 """
@@ -9,13 +9,10 @@ a number of users, or with ``--rate`` a number of operations per second. ::
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from locust import LoadTestShape
-
-__all__ = ["SHAPES", "Day", "Ramp", "Shaped", "Share", "Spike", "Steps", "shape_of"]
+__all__ = ["SHAPES", "Share", "day", "ramp", "spike", "steady", "steps"]
 
 Share = Callable[[float], float]
 """Share of the run gone, 0 to 1 -> share of full load, 0 to 1."""
@@ -53,54 +50,3 @@ def day(gone: float) -> float:
 
 SHAPES: Final[Mapping[str, Share]] = {"steady": steady, "ramp": ramp, "steps": steps, "spike": spike, "day": day}
 """Name -> shape, as ``--shape`` takes them."""
-
-
-class Shaped(LoadTestShape):
-    """A shape over Locust's own --users, --spawn-rate and --run-time."""
-
-    abstract = True
-    use_common_options = True
-    share: Share
-
-    def tick(self) -> tuple[int, float] | None:
-        """Return how many users there should be now and how fast to get there; None ends the run."""
-        if self.runner is None:
-            return None
-        options: Any = self.runner.environment.parsed_options
-        gone = (time.perf_counter() - self.start_time) / float(options.run_time)
-        if gone >= 1:
-            return None
-        full = int(options.num_users or 1)
-        # With open arrivals the shape moves the rate; the users that serve it all stay.
-        users = full if options.rate else max(round(full * type(self).share(gone)), 1)
-        return users, float(options.spawn_rate or max(full, 1))
-
-
-class Ramp(Shaped):
-    """See ``ramp``."""
-
-    share = staticmethod(ramp)
-
-
-class Steps(Shaped):
-    """See ``steps``."""
-
-    share = staticmethod(steps)
-
-
-class Spike(Shaped):
-    """See ``spike``."""
-
-    share = staticmethod(spike)
-
-
-class Day(Shaped):
-    """See ``day``."""
-
-    share = staticmethod(day)
-
-
-def shape_of(name: str) -> Shaped | None:
-    """Return a new Locust shape, None for ``steady``, which needs none."""
-    classes: dict[str, type[Shaped]] = {"ramp": Ramp, "steps": Steps, "spike": Spike, "day": Day}
-    return classes[name]() if name in classes else None

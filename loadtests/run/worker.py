@@ -19,6 +19,7 @@ from loadtests.run.options import options_of
 from loadtests.run.preload import preload
 from loadtests.run.recording import Recording
 from loadtests.run.watch import every
+from loadtests.users.user import CacheUser
 from loadtests.users.workload import Workload, workload_of
 
 __all__ = ["BEGUN", "CONCLUDE", "CONCLUDED", "REPORT_KEY", "WorkerSide"]
@@ -62,6 +63,9 @@ class WorkerSide:
         self.workload = workload
         if options.preload:
             preload(workload)
+        for users in environment.user_classes:
+            if issubclass(users, CacheUser):
+                users.prepare(workload)
         workload.start()
         self._stop_explaining = every(_EXPLAIN_SECONDS, workload.explain_suspects)
         return workload
@@ -82,7 +86,7 @@ class WorkerSide:
         """Close the cache of the run before."""
         self._stop_explaining()
         if self.workload is not None:
-            self.workload.cache.close()
+            self.workload.close()
             self.workload = None
 
     # As a worker of a master

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from loadtests.users.user import CacheUser
 
-__all__ = ["Batch", "Counter", "ReadMostly", "ReadWrite", "SessionStore", "WriteHeavy"]
+__all__ = ["Batch", "Counter", "HttpUser", "ReadMostly", "ReadWrite", "SessionStore", "WriteHeavy"]
 
 
 class ReadMostly(CacheUser):
@@ -47,3 +47,10 @@ class Batch(CacheUser):
     """80 % get_many, 20 % set_many, of --batch keys."""
 
     mix: ClassVar = {"get_many": 0.8, "set_many": 0.2}
+
+
+class HttpUser(CacheUser):
+    """70 % GET, 25 % PUT, 5 % DELETE on the HTTP API."""
+
+    mix: ClassVar = {"get": 0.70, "set": 0.25, "delete": 0.05}
+    by = "kvcache-http"

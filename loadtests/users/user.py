@@ -18,6 +18,7 @@ from locust import User, task
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
+from loadtests.adapters import CacheAdapter
 from loadtests.run.recording import IN_DOUBT
 from loadtests.users.ledger import Known, Verdict
 from loadtests.users.workload import Workload, workload_of
@@ -35,12 +36,19 @@ class CacheUser(User):
 
     abstract = True
     mix: ClassVar[Mapping[str, float]]
+    by: ClassVar[str] = ""
+    """The adapter of this class; empty is that of the run (``--cache``)."""
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.load: Workload = workload_of(environment)
+        self.cache: CacheAdapter = self.load.other_cache(self.by) if self.by else self.load.cache
         self._verbs: list[Callable[[float], None]] = [getattr(self, verb) for verb in self.mix]
         self._bounds = list(accumulate(self.mix.values()))
+
+    @classmethod
+    def prepare(cls, load: Workload) -> None:
+        """Do what all users of this class need done before the first of them begins. Raises ``CannotRun``."""
 
     @task
     def work(self) -> None:
@@ -69,14 +77,14 @@ class CacheUser(User):
         known = load.ledger.known(key)
         before, asked = known.state, _clock()
         try:
-            value = load.cache.get(key)
-        except load.cache.errors as error:
-            load.failed("get", due, error, write=False)
+            value = self.cache.get(key)
+        except self.cache.errors as error:
+            load.failed(self.cache, "get", due, error, write=False)
             return None
         verdict = load.ledger.judge(key, known, before, value, asked)
         if verdict is Verdict.MISS:
             load.missed(key, known, before)
-        load.answered("get", due, verdict, len(value) if value else 0)
+        load.answered(self.cache, "get", due, verdict, len(value) if value else 0)
         return verdict
 
     def set(self, due: float) -> None:
@@ -90,12 +98,12 @@ class CacheUser(User):
         value = load.value(key, known.begin(began, ttl), size)
         with _Write(known):
             try:
-                load.cache.set(key, value, ttl)
-            except load.cache.errors as error:
-                _settle(known, load.failed("set", due, error, write=True))
+                self.cache.set(key, value, ttl)
+            except self.cache.errors as error:
+                _settle(known, load.failed(self.cache, "set", due, error, write=True))
                 return
             known.acknowledge(began, _clock(), ttl)
-        load.answered("set", due, OK, len(value))
+        load.answered(self.cache, "set", due, OK, len(value))
 
     def delete(self, due: float) -> None:
         """Delete a key."""
@@ -105,12 +113,12 @@ class CacheUser(User):
         known.begin(began, None, delete=True)
         with _Write(known):
             try:
-                load.cache.delete(key)
-            except load.cache.errors as error:
-                _settle(known, load.failed("delete", due, error, write=True))
+                self.cache.delete(key)
+            except self.cache.errors as error:
+                _settle(known, load.failed(self.cache, "delete", due, error, write=True))
                 return
             known.acknowledge(began, _clock(), None, delete=True)
-        load.answered("delete", due, OK)
+        load.answered(self.cache, "delete", due, OK)
 
     def touch(self, due: float) -> None:
         """Give a key another time to live."""
@@ -120,16 +128,16 @@ class CacheUser(User):
         known.begin_touch(began, ttl)
         with _Write(known):
             try:
-                there = load.cache.touch(key, ttl)
-            except load.cache.errors as error:
-                if load.failed("touch", due, error, write=True) == IN_DOUBT:
+                there = self.cache.touch(key, ttl)
+            except self.cache.errors as error:
+                if load.failed(self.cache, "touch", due, error, write=True) == IN_DOUBT:
                     known.doubt_expiry()
                 return
             if there:
                 known.touched(began, _clock(), ttl)
         if not there:
             load.missed(key, known, before)
-        load.answered("touch", due, Verdict.HIT if there else Verdict.MISS)
+        load.answered(self.cache, "touch", due, Verdict.HIT if there else Verdict.MISS)
 
     def incr(self, due: float) -> None:
         """Add one to a counter."""
@@ -144,14 +152,14 @@ class CacheUser(User):
         before = tally.acknowledged
         tally.sent += 1
         try:
-            answer = load.cache.incr(key, 1)
-        except load.cache.errors as error:
-            if load.failed("incr", due, error, write=True) != IN_DOUBT:
+            answer = self.cache.incr(key, 1)
+        except self.cache.errors as error:
+            if load.failed(self.cache, "incr", due, error, write=True) != IN_DOUBT:
                 tally.sent -= 1
             return
         verdict = tally.judge(before, answer)
         tally.acknowledged += 1
-        load.answered("incr", due, OK if verdict is Verdict.HIT else verdict)
+        load.answered(self.cache, "incr", due, OK if verdict is Verdict.HIT else verdict)
 
     def get_many(self, due: float) -> None:
         """Read many keys at once."""
@@ -161,9 +169,9 @@ class CacheUser(User):
         before = {key: it.state for key, it in known.items()}
         asked = _clock()
         try:
-            answer = load.cache.get_many(list(keys))
-        except load.cache.errors as error:
-            load.failed("get_many", due, error, write=False)
+            answer = self.cache.get_many(list(keys))
+        except self.cache.errors as error:
+            load.failed(self.cache, "get_many", due, error, write=False)
             return
         worst = Verdict.HIT
         for key, it in known.items():
@@ -182,9 +190,9 @@ class CacheUser(User):
         known = dict(load.free_key() for _ in range(load.options.batch))
         values = {key: load.value(key, it.begin(began, ttl)) for key, it in known.items()}
         try:
-            answer = load.cache.set_many(values, ttl)
-        except load.cache.errors as error:
-            outcome = load.failed("set_many", due, error, write=True)
+            answer = self.cache.set_many(values, ttl)
+        except self.cache.errors as error:
+            outcome = load.failed(self.cache, "set_many", due, error, write=True)
             for it in known.values():
                 _settle(it, outcome)
             return
@@ -195,7 +203,7 @@ class CacheUser(User):
             failure = answer.failed.get(key)
             if failure is None:
                 it.acknowledge(began, _clock(), ttl)
-            elif load.cache.in_doubt(failure):
+            elif self.cache.in_doubt(failure):
                 it.doubt()
             else:
                 it.refuse()
@@ -204,10 +212,10 @@ class CacheUser(User):
     def _batch_done(self, verb: str, due: float, outcome: str, failed: Mapping[str, Exception], *, write: bool) -> None:
         """Record a batch once: by its worst key."""
         if failed:
-            doubts = (error for error in failed.values() if self.load.cache.in_doubt(error))
-            self.load.failed(verb, due, next(doubts, next(iter(failed.values()))), write=write)
+            doubts = (error for error in failed.values() if self.cache.in_doubt(error))
+            self.load.failed(self.cache, verb, due, next(doubts, next(iter(failed.values()))), write=write)
         else:
-            self.load.answered(verb, due, outcome)
+            self.load.answered(self.cache, verb, due, outcome)
 
 
 _SEVERITY: Final = [Verdict.HIT, Verdict.STALE_HIT, Verdict.MISS, Verdict.OLD, Verdict.WRONG]

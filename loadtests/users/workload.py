@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from loadtests.adapters import CacheAdapter
+from loadtests.adapters import CacheAdapter, open_adapter
 from loadtests.run.arrivals import OpenArrivals
 from loadtests.run.options import LoadOptions
 from loadtests.run.recording import FAILED, IN_DOUBT, Recording
@@ -61,7 +61,9 @@ class Workload:
     ) -> None:
         self.options = options
         self.cache = cache
+        self._others: dict[str, CacheAdapter] = {}
         self.worker = worker
+        self.workers = workers
         self.dice = Random(f"{options.seed}/{worker}")
         self.keys = ZipfKeys(f"load:{worker}:", options.keys, options.zipf, self.dice)
         self.ledger = Ledger(run)
@@ -75,6 +77,7 @@ class Workload:
         """Operations that are under way."""
         self._draw_size = options.value_sizes.sampler(self.dice)
         self._draw_ttl = options.ttls.sampler(self.dice)
+        self._host = environment.host or options.host
         self._fire: Callable[..., None] = environment.events.request.fire
         self._second = time.time() - _clock()
         self._rate = options.rate / workers
@@ -85,6 +88,21 @@ class Workload:
         rate, length, share = self._rate, self.options.run_time or 1.0, SHAPES[self.options.shape]
         if rate:
             self._arrivals = OpenArrivals(lambda gone: rate * share(min(gone / length, 1.0)), _clock(), self.dice)
+
+    def other_cache(self, name: str) -> CacheAdapter:
+        """Return another way to the same cluster, the same for all who ask; opened once. Raises ``CannotRun``."""
+        if name not in self._others:
+            self._others[name] = open_adapter(name, self._host, self.options.timeout)
+        return self._others[name]
+
+    def close(self) -> None:
+        """Close the cache."""
+        for cache in (self.cache, *self._others.values()):
+            cache.close()
+
+    def now(self) -> float:
+        """Return the moment, by the clock of ``due``."""
+        return _clock()
 
     def due(self) -> float:
         """Wait until the next operation is due and return when that was: with open arrivals perhaps long ago."""
@@ -125,10 +143,10 @@ class Workload:
             if all(self.ledger.known(self.keys.name(number)).busy for number in range(min(self.keys.count, 64))):
                 time.sleep(0)
 
-    def answered(self, verb: str, due: float, outcome: str, size: int = 0) -> None:
+    def answered(self, cache: CacheAdapter, verb: str, due: float, outcome: str, size: int = 0) -> None:
         """Record an answer, and tell Locust."""
         now = _clock()
-        node = self.cache.answered_by()
+        node = cache.answered_by()
         self.recording.note(int(now + self._second), verb, node, outcome, now - due)
         exception = None
         if outcome in (Verdict.OLD, Verdict.WRONG):
@@ -143,11 +161,11 @@ class Workload:
             context={},
         )
 
-    def failed(self, verb: str, due: float, error: Exception, *, write: bool) -> str:
+    def failed(self, cache: CacheAdapter, verb: str, due: float, error: Exception, *, write: bool) -> str:
         """Record an operation that ended with an error, and tell Locust; returns its outcome."""
         now = _clock()
-        outcome = IN_DOUBT if write and self.cache.in_doubt(error) else FAILED
-        node = getattr(error, "node", None) or self.cache.answered_by()
+        outcome = IN_DOUBT if write and cache.in_doubt(error) else FAILED
+        node = getattr(error, "node", None) or cache.answered_by()
         self.recording.note(int(now + self._second), verb, node, outcome, now - due)
         self.recording.errors[f"{verb} {outcome}: {type(error).__name__}: {error}"[:200]] += 1
         self._fire(

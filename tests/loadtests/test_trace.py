@@ -83,3 +83,13 @@ def test_a_value_tells_whose_it_is_and_has_the_traced_size() -> None:
     assert value_of(key_of(12), 400).startswith(b"12:")
     assert not value_of(key_of(123), 400).startswith(b"12:")
     assert value_of(key_of(123456), 2) == b"123456:"  # its mark, though longer than traced
+
+
+def test_damaged_lines_can_be_counted_and_named_instead_and_leave_the_rest_whole(tmp_path: Path) -> None:
+    path = tmp_path / "sick.csv.gz"
+    path.write_bytes(gzip.compress(b"key,size\n1,10\nnonsense\n2,x\n-3,5\n4,99999999999\n5,\n"))
+    damaged: list[str] = []
+    trace = read_trace(path, on_damage=damaged.append)
+    assert list(trace) == [(1, 10), (5, 100)]
+    assert [line.partition(":")[0] for line in damaged] == [f"sick, line {number}" for number in (3, 4, 5, 6)]
+    assert "nonsense" in damaged[0]

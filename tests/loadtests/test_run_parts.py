@@ -1,0 +1,198 @@
+"""The parts of a run that need no cluster: SLOs, shapes, arrivals, records, options."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtests import CannotRun
+from loadtests.run.arrivals import OpenArrivals
+from loadtests.run.options import add_options, options_of, settings_of
+from loadtests.run.recording import FAILED, IN_DOUBT, Recording
+from loadtests.run.shapes import SHAPES
+from loadtests.run.slo import judge, parse_slo
+
+
+def _recording() -> Recording:
+    recording = Recording()
+    for number in range(1000):
+        recording.note(100 + number % 10, "get", f"n{number % 3}", "hit", 0.001 if number < 985 else 0.050)
+    for number in range(10):
+        recording.note(100 + number, "set", "n1", FAILED if number == 0 else "ok", 0.002)
+    recording.facts["lost"] = 2
+    return recording
+
+
+@pytest.mark.parametrize(
+    ("slo", "held"),
+    [
+        ("get.p50<2ms", True),
+        ("get.p99<20ms", False),
+        ("set.p99<=3ms", True),
+        ("max<0.06s", True),
+        ("failed<0.1%", True),
+        ("set.failed<5%", False),
+        ("set.failed=1", True),
+        ("get.failed=0", True),
+        ("lost=0", False),
+        ("lost=2", True),
+        ("old=0", True),
+        ("get.hit_ratio>=100%", True),
+        ("rate>100/s", True),
+        ("get.rate>101", False),
+        ("delete.p99<1s", False),  # nothing was measured, so nothing was shown
+    ],
+)
+def test_a_term_is_judged_by_what_was_recorded(slo: str, held: bool) -> None:
+    (judgement,) = judge(parse_slo(slo), _recording(), 10.0)
+    assert judgement.held is held
+    assert str(judgement).startswith(f"{slo}: {'held' if held else 'FAILED'}")
+
+
+def test_an_slo_has_any_number_of_terms() -> None:
+    assert parse_slo("") == ()
+    assert [term.text for term in parse_slo("get.p99<20ms, failed<0.1% ,lost=0")] == [
+        "get.p99<20ms",
+        "failed<0.1%",
+        "lost=0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("term", "what"),
+    [
+        ("p99", "is not FIGURE"),
+        ("p99<", "is not FIGURE"),
+        ("p98<5ms", "no figure 'p98'"),
+        ("get.lost=0", "of the whole run"),
+        ("p99<5", "can't be in a number without a unit"),
+        ("p99<5%", "can't be in %"),
+        ("lost<1ms", "can't be in ms"),
+        ("failed<0", "can never be held"),
+        ("failed>100%", "can never be held"),
+        ("p99<0ms", "can never be held"),
+        ("hit_ratio>101%", "can never be held"),
+    ],
+)
+def test_an_impossible_term_is_refused_by_its_name(term: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what) as caught:
+        parse_slo(f"get.p50<1s,{term}")
+    assert repr(term) in str(caught.value)
+
+
+@given(st.sampled_from(sorted(SHAPES)), st.floats(0, 1))
+def test_a_shape_stays_between_nothing_and_full_load(name: str, gone: float) -> None:
+    assert 0 <= SHAPES[name](gone) <= 1
+
+
+def test_each_shape_reaches_full_load_where_it_says() -> None:
+    assert SHAPES["ramp"](1.0) == 1
+    assert [round(SHAPES["steps"](gone), 1) for gone in (0, 0.21, 0.45, 0.65, 0.99)] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert [SHAPES["spike"](gone) for gone in (0.1, 0.5, 0.9)] == [0.2, 1.0, 0.2]
+    assert SHAPES["day"](16 / 24) == pytest.approx(1.0)
+    assert SHAPES["day"](4 / 24) == pytest.approx(0.1)
+
+
+def test_open_arrivals_come_at_their_rate_whether_or_not_anybody_is_free() -> None:
+    arrivals = OpenArrivals(lambda gone: 200.0, 50.0, Random(1))
+    due = [arrivals.next() for _ in range(20_000)]
+    assert due == sorted(due)
+    assert due[0] >= 50.0
+    assert due[-1] - 50.0 == pytest.approx(100.0, rel=0.03)
+    gaps = [after - before for before, after in pairwise(due)]
+    assert sum(gap > 1 / 200 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.02)  # 1/e: a Poisson process
+
+
+def test_open_arrivals_follow_a_shape() -> None:
+    arrivals = OpenArrivals(lambda gone: 100.0 if gone >= 10 else 0.0, 0.0, Random(1))
+    assert arrivals.next() >= 10
+
+
+_ANSWERS = st.lists(
+    st.tuples(
+        st.integers(1, 5),
+        st.sampled_from(["get", "set"]),
+        st.sampled_from(["n1", "n2", ""]),
+        st.sampled_from(["hit", "miss", FAILED, IN_DOUBT]),
+        st.floats(1e-6, 100),
+    ),
+    max_size=60,
+)
+
+
+@given(_ANSWERS, st.integers(0, 60))
+def test_the_records_of_two_processes_add_up_to_what_one_would_have_recorded(answers: Any, cut: int) -> None:
+    whole, one, two = Recording(), Recording(), Recording()
+    for at, answer in enumerate(answers):
+        whole.note(*answer)
+        (one if at < cut else two).note(*answer)
+        (one if at < cut else two).reasons[answer[0], "expired"] += 1
+        whole.reasons[answer[0], "expired"] += 1
+    total = Recording()
+    total.add(Recording.from_bytes(one.take().to_bytes()))
+    total.add(Recording.from_bytes(two.to_bytes()))
+    assert not one.cells
+    assert {place: (it.count, it.buckets, it.longest) for place, it in total.cells.items()} == {
+        place: (it.count, it.buckets, it.longest) for place, it in whole.cells.items()
+    }
+    assert total.reasons == whole.reasons
+    for fraction in (0.0, 0.5, 0.99, 1.0):
+        assert total.latency().percentile(fraction) == whole.latency().percentile(fraction)
+
+
+def _options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for name in ("--host", "--run-time", "--users"):
+        parser.add_argument(name)
+    add_options(parser)
+    parsed = parser.parse_args(words)
+    parsed.num_users = parsed.users
+    return parsed
+
+
+def test_options_have_defaults_that_work_and_can_be_told() -> None:
+    parsed = _options("--keys", "500", "--value-sizes", "64:1,1000-2000:2", "--ttls", "none:1,5:1", "--rate", "100")
+    options = options_of(parsed)
+    assert (options.keys, options.rate, options.host) == (500, 100.0, "kvcache://127.0.0.1:7700")
+    assert settings_of(options, parsed)["arrivals"] == "open, 100 operations/s, shape steady"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--keys", "0"),
+        ("--zipf", "-1"),
+        ("--zipf", "nan"),
+        ("--value-sizes", "none"),
+        ("--value-sizes", "99999999999"),
+        ("--ttls", "soon"),
+        ("--batch", "0"),
+        ("--rate", "-5"),
+        ("--cache-timeout", "0"),
+        ("--slo", "p98<1ms"),
+    ],
+)
+def test_a_bad_option_is_named_with_its_value(option: str, value: str) -> None:
+    with pytest.raises(CannotRun) as caught:
+        options_of(_options(option, value))
+    assert option in str(caught.value)
+    assert value in str(caught.value)
+
+
+def test_what_the_web_form_sends_is_checked_like_the_command_line() -> None:
+    parsed = _options()
+    parsed.cache, parsed.preload = "redis3000", "yes"
+    with pytest.raises(CannotRun, match="--cache 'redis3000'"):
+        options_of(parsed)
+
+
+def test_a_shape_without_an_end_is_refused() -> None:
+    with pytest.raises(CannotRun, match="--shape ramp needs --run-time"):
+        options_of(_options("--shape", "ramp"))
+    assert options_of(_options("--shape", "ramp", "--run-time", "60")).run_time == 60

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loadtests import CannotRun
-from loadtests.adapters.contract import BatchAnswer, NoSuchCall
+from loadtests.adapters.contract import BatchAnswer, NodeFigures, NoSuchCall
 
 __all__ = ["MemcachedAdapter", "open_memcached"]
 
@@ -78,12 +78,15 @@ class MemcachedAdapter:
         """See the contract."""
         raise NoSuchCall("pymemcache has no get_or_compute")
 
-    def evictions(self) -> Mapping[str, int] | None:
+    def node_figures(self) -> Mapping[str, NodeFigures] | None:
         """See the contract."""
-        counts = {}
+        figures = {}
         for name, pool in self.client.clients.items():
-            counts[str(name)] = int(pool.stats()[b"evictions"])
-        return counts
+            told = pool.stats()
+            figures[str(name)] = NodeFigures(
+                *(int(told[field]) for field in (b"bytes", b"limit_maxbytes", b"curr_items", b"evictions"))
+            )
+        return figures
 
     def __repr__(self) -> str:
         return f"<MemcachedAdapter {len(self.client.clients)} servers>"

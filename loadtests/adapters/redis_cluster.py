@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loadtests import CannotRun
-from loadtests.adapters.contract import BatchAnswer, NoSuchCall
+from loadtests.adapters.contract import BatchAnswer, NodeFigures, NoSuchCall
 
 __all__ = ["RedisClusterAdapter", "open_redis_cluster"]
 
@@ -73,13 +73,18 @@ class RedisClusterAdapter:
         """See the contract."""
         raise NoSuchCall("redis-py has no get_or_compute")
 
-    def evictions(self) -> Mapping[str, int] | None:
+    def node_figures(self) -> Mapping[str, NodeFigures] | None:
         """See the contract."""
-        told = self.client.info("stats", target_nodes="primaries")
-        return {str(node): int(facts["evicted_keys"]) for node, facts in told.items()}
+        told = self.client.info(target_nodes="primaries")
+        return {str(node): _figures(facts) for node, facts in told.items()}
 
     def __repr__(self) -> str:
         return f"<RedisClusterAdapter {len(self.client.get_nodes())} nodes>"
+
+
+def _figures(facts: Mapping[str, Any]) -> NodeFigures:
+    records = facts.get("db0", {}).get("keys", 0)
+    return NodeFigures(facts["used_memory"], facts["maxmemory"], records, facts["evicted_keys"])
 
 
 def open_redis_cluster(address: str, timeout: float) -> RedisClusterAdapter:

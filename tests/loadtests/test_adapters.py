@@ -100,10 +100,11 @@ def test_a_batch_may_expire(cache: CacheAdapter) -> None:
     wait_until(lambda: not cache.get_many(["gone:1", "gone:2"]).found)
 
 
-def test_evictions_are_told_for_each_server(cache: CacheAdapter) -> None:
-    told = cache.evictions()
+def test_each_server_tells_its_figures(cache: CacheAdapter) -> None:
+    told = cache.node_figures()
     assert told is not None
-    assert sorted(told.values()) == [0, 0, 0]
+    assert [it.evictions for it in told.values()] == [0, 0, 0]
+    assert all(0 < it.used_bytes < it.budget_bytes for it in told.values())
 
 
 def test_an_error_is_one_of_those_that_are_named_and_a_lost_answer_is_in_doubt(cache: CacheAdapter) -> None:

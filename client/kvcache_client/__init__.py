@@ -10,6 +10,7 @@ from kvcache_client.bodies.aio_lock import AsyncLock
 from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.results import BatchResult, CopyReport, Entry, Explanation
+from kvcache_client.core.statistics import ClientStats, NamespaceStats, NodeStats
 from kvcache_client.protocol import errors as _errors
 from kvcache_client.protocol import value_errors as _value_errors
 from kvcache_client.protocol.errors import *  # noqa: F403  # the whole tree is public
@@ -23,10 +24,13 @@ __all__ = [
     "BatchResult",
     "Client",
     "ClientConfig",
+    "ClientStats",
     "CopyReport",
     "Entry",
     "Explanation",
     "Lock",
+    "NamespaceStats",
+    "NodeStats",
     "Serializer",
     "SignedPickle",
     *_errors.__all__,

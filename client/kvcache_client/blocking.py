@@ -22,6 +22,7 @@ from kvcache_client.core.effects import Plan
 from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
+from kvcache_client.core.statistics import ClientStats, client_stats
 from kvcache_client.credentials import secrets_for
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key, Value
@@ -177,6 +178,10 @@ class Client:
     def topology(self) -> Topology:
         """Return the newest topology that any node tells."""
         return self.run(inspecting.topology(self.brain))
+
+    def stats(self) -> ClientStats:
+        """Return what this client has seen of its nodes and its keys, its namespaces included. Sends nothing."""
+        return client_stats(self.brain)
 
     def node_statistics(self) -> dict[str, dict[str, Any] | KvCacheError]:
         """Return each node's counters, or why it did not tell."""

@@ -27,6 +27,7 @@ from kvcache.service.generations import NO_GENERATIONS, Generations, sweep
 from kvcache.service.hints import Hints
 from kvcache.service.later import Later
 from kvcache.service.marks import check_mark
+from kvcache.service.misses import miss
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
@@ -225,8 +226,7 @@ class Service:
         table = store.tables[partition]
         record = table.main.get(key) or table.small.get(key)
         if record is None or record[8:14] <= store.now6:
-            store.misses += 1
-            return number, _MISS
+            return miss(number, store.missed(partition, key))
         uses = store.uses
         digest = hash(key)
         place, full = digest & uses.mask, (digest >> TAG_SHIFT & TAG_MASK) + MAX_USES
@@ -238,8 +238,9 @@ class Service:
     def _get_swept(self, message: Message) -> Reply:
         """Answer GET while what a flush has hidden may still lie in the store."""
         number, _, key = message
-        record = self.live(self._to_read(key), key)
-        return (number, _MISS) if record is None else (number, _OK, record)
+        partition = self._to_read(key)
+        record = self.live(partition, key)
+        return miss(number, self.store.why_missing(partition, key)) if record is None else (number, _OK, record)
 
     def live(self, partition: int, key: bytes) -> bytes | None:
         """Return the live record of a key."""
@@ -261,18 +262,25 @@ class Service:
                 fields.append(_REPLY_FULL)
                 continue
             try:
-                record = self.live(self._to_read(key), key)
+                partition = self._to_read(key)
+                record = self.live(partition, key)
             except KvCacheError as error:
                 fields.append(error.code)
                 continue
-            fields.append(record)
-            room -= len(record) if record else 0
+            if record is None:
+                fields.append(int(self.store.why_missing(partition, key)) or None)
+            else:
+                fields.append(record)
+                room -= len(record)
         return message[0], _OK, *fields
 
     def _head(self, message: Message) -> Reply:
         number, _, key = message
-        record = self.live(self._to_read(key), key)
-        return (number, _MISS) if record is None else (number, _OK, record[:HEADER_BYTES])
+        partition = self._to_read(key)
+        record = self.live(partition, key)
+        if record is None:
+            return miss(number, self.store.why_missing(partition, key))
+        return number, _OK, record[:HEADER_BYTES]
 
     def _peek(self, message: Message) -> Reply:
         number, _, key = message

@@ -47,7 +47,7 @@ class S3Fifo:
     def admit(self, table: Table, key: bytes, record: bytes) -> None:
         """Insert a record whose key is in neither queue."""
         small, main, ghost = self._small, self._main, self._ghost
-        if ghost is not None and ghost.remove(key, max(_GHOST_FLOOR, _GHOST_RATIO * main.records)):
+        if ghost is not None and ghost.remove(key, self._ghost_capacity()):
             self._enter_main(table, key, record)
         else:
             home = table.small
@@ -59,6 +59,13 @@ class S3Fifo:
                 table.small_size = size
         if small.records + main.records > self.uses.room:
             self._grow()
+
+    def remembers(self, key: bytes) -> bool:
+        """Say whether the key left the small queue not long ago, for want of memory."""
+        return self._ghost is not None and self._ghost.holds(key, self._ghost_capacity())
+
+    def _ghost_capacity(self) -> int:
+        return max(_GHOST_FLOOR, _GHOST_RATIO * self._main.records)
 
     def discard(self, table: Table, key: bytes) -> bytes:
         """Take out a record that is in one of the queues, and return it."""

@@ -47,17 +47,27 @@ class Ghost:
 
     def remove(self, key: bytes, capacity: int) -> bool:
         """Say whether ``key`` is among the last ``capacity`` keys added, and forget it."""
+        place = self._place(key)
+        if place < 0:
+            return False
+        slot = self._slots[place]
+        self._slots[place] = 0
+        return self._is_recent(slot, capacity)
+
+    def holds(self, key: bytes, capacity: int) -> bool:
+        """Say whether ``key`` is among the last ``capacity`` keys added."""
+        place = self._place(key)
+        return place >= 0 and self._is_recent(self._slots[place], capacity)
+
+    def _place(self, key: bytes) -> int:
         digest = hash(key)
         place = digest & self._mask
         fingerprint = digest >> 40 & 0xFFFF or 1  # from the other end than the place; 0 marks an empty slot
-        slots = self._slots
-        slot = slots[place]
-        if slot >> 16 != fingerprint:
-            place += 1
-            slot = slots[place]
-            if slot >> 16 != fingerprint:
-                return False
-        slots[place] = 0
+        if self._slots[place] >> 16 == fingerprint:
+            return place
+        return place + 1 if self._slots[place + 1] >> 16 == fingerprint else -1
+
+    def _is_recent(self, slot: int, capacity: int) -> bool:
         return ((self._added >> self._shift) - slot & 0xFFFF) <= capacity >> self._shift
 
     def cost(self) -> int:

@@ -1,13 +1,13 @@
-"""What a put did.
+"""What a put did, and why a get found nothing.
 
-Here lives the one enumeration that ``Store.put`` answers with. Never here: statuses of the wire.
+Here live the enumerations that ``Store`` answers with. Never here: statuses of the wire.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Put"]
+__all__ = ["Missing", "Put"]
 
 
 class Put(IntEnum):
@@ -21,3 +21,14 @@ class Put(IntEnum):
     """Nothing changed: this very record is there, or one of the same version that wins the tie."""
     OLDER = 3
     """Nothing changed: a newer version is there."""
+
+
+class Missing(IntEnum):
+    """Why there is no live record of a key, as far as the store remembers; the numbers are those of the wire."""
+
+    ABSENT = 0
+    """It was never here, or all traces of it are gone."""
+    EXPIRED = 1
+    DELETED = 2
+    EVICTED = 3
+    """It went for want of memory, from the queue of new records not long ago: the ghost queue still knows it."""

@@ -5,6 +5,7 @@ Here lives the snapshot that metrics and tests read. Never here: the counting it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = ["StoreStatistics"]
@@ -15,6 +16,7 @@ class StoreStatistics:
     """Counters since the start and figures of this moment. These equations always hold::
 
     gets       == hits + misses
+    misses     == the sum of misses_by_reason
     records    == created - deletions - expirations - evictions - dropped
     tombstones == tombstones_made - tombstones_superseded - tombstones_forgotten - tombstones_dropped
     used_bytes includes tombstone_bytes; tombstone_bytes <= tombstone_budget_bytes
@@ -30,6 +32,8 @@ class StoreStatistics:
     tombstone_budget_bytes: int
     hits: int
     misses: int
+    misses_by_reason: Mapping[str, int]
+    """The misses by what the store remembers of their keys: absent, expired, deleted, evicted."""
     created: int
     """Values put where no live one was."""
     deletions: int

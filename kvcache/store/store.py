@@ -19,18 +19,21 @@ from kvcache.store.config import StoreConfig, check_budget
 from kvcache.store.contents import digest_of, scan_table
 from kvcache.store.graves import Graves
 from kvcache.store.live import LiveRecords
-from kvcache.store.outcome import Put
+from kvcache.store.outcome import Missing, Put
 from kvcache.store.sizes import Ledger, bytes_cost, entry_cost
 from kvcache.store.statistics import StoreStatistics
 from kvcache.store.table import EMPTY_TABLE, Table
 from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.protocol.record import FLAGS, NEVER, TOMBSTONE, TOMBSTONE_MS, expiry_of, tombstone, version_of
+from kvcache_client.protocol.version import version_ms
 
 __all__ = ["Store"]
 
 _REPLACED, _CREATED, _SAME, _OLDER = Put.REPLACED, Put.CREATED, Put.SAME, Put.OLDER
 _SLOT_BYTES: Final = 8
 _PAY_BYTES: Final = 16 * 1024
+_STAMPING_MS: Final = 1
+"""By how much a delete's clock may have gone on between its stamp and the beginning of its time."""
 
 
 class Store:
@@ -42,7 +45,7 @@ class Store:
 
     __slots__ = (
         "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_forget6", "_forget_ms", "_held",
-        "_ledger", "_wake_ms", "budget_bytes", "graves", "hits", "live", "misses", "now6", "now_ms", "policy", "tables",
+        "_ledger", "_wake_ms", "budget_bytes", "graves", "hits", "live", "missing", "now6", "now_ms", "policy", "tables",
         "thin_graves", "uses",
     )  # fmt: skip
 
@@ -66,7 +69,9 @@ class Store:
         Who repairs a partition takes it out first; it comes back if more is given up meanwhile.
         """
         self._wake_ms = 0
-        self.hits = self.misses = 0
+        self.hits = 0
+        self.missing = dict.fromkeys(Missing, 0)
+        """Why -> gets that found nothing live."""
         self._created = self._deletions = self._expirations = self._evictions = self._dropped = 0
 
     def get(self, partition: int, key: bytes) -> bytes | None:
@@ -80,8 +85,30 @@ class Store:
                 uses.count(digest)
             self.hits += 1
             return record
-        self.misses += 1
+        self.missed(partition, key)
         return None
+
+    def missed(self, partition: int, key: bytes) -> Missing:
+        """Count a get that found nothing live, and say why; for callers that read inline."""
+        reason = self.why_missing(partition, key)
+        self.missing[reason] += 1
+        return reason
+
+    def why_missing(self, partition: int, key: bytes) -> Missing:
+        """Return why ``key`` has no live record; counts nothing.
+
+        A tombstone does not tell whether it came of a delete or of an expired value. But a delete is stamped at the moment
+        from which its own time runs, and a value before the one at which it expires. So a value that lived shorter than its
+        writer's versions ran ahead of the clock passes for deleted: for statistics, that will do.
+        """
+        table = self.tables[partition]
+        if table.find(key) is not None:
+            return Missing.EXPIRED
+        grave = table.graves.get(key)
+        if grave is not None:
+            gone_ms = expiry_of(grave) - TOMBSTONE_MS
+            return Missing.EXPIRED if gone_ms > version_ms(version_of(grave)) + _STAMPING_MS else Missing.DELETED
+        return Missing.EVICTED if self.policy.remembers(key) else Missing.ABSENT
 
     def peek(self, partition: int, key: bytes) -> bytes | None:
         """Return the live record or the tombstone of ``key``; counts nothing."""
@@ -189,6 +216,11 @@ class Store:
         self._wake_ms = 0
 
     @property
+    def misses(self) -> int:
+        """Gets that found nothing live."""
+        return sum(self.missing.values())
+
+    @property
     def forget_ms(self) -> int:
         """The time up to which tombstones are over: now, or the moment since which they are held."""
         return self._forget_ms
@@ -215,6 +247,7 @@ class Store:
             tombstone_budget_bytes=graves.budget_bytes,
             hits=self.hits,
             misses=self.misses,
+            misses_by_reason={reason.name.lower(): count for reason, count in self.missing.items()},
             created=self._created,
             deletions=self._deletions,
             expirations=self._expirations,

@@ -94,6 +94,13 @@ METRICS: Final[Mapping[Place, Metric]] = {
             "store", "hits", "Reads that found a live record; incr, cas, add, replace and touch read first.", _READS
         ),
         _counter("store", "misses", "Reads that found nothing live.", _READS),
+        _counter(
+            "store",
+            "misses_by_reason",
+            "The misses by what the node remembers of the key.",
+            "misses = absent + expired + deleted + evicted",
+            label="reason",
+        ),
         _counter("store", "created", "Values put where no live one was.", _RECORDS),
         _counter("store", "deletions", "Live values that a tombstone took away.", _RECORDS),
         _counter("store", "expirations", "Records reclaimed because their time was over.", _RECORDS),

@@ -6,7 +6,7 @@ import pytest
 
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import MalformedFrame, NotReady, VersionMismatch, WrongCluster
-from kvcache_client.protocol.verbs import PROTOCOL_VERSION, Role, Status, Verb
+from kvcache_client.protocol.verbs import PROTOCOL_VERSION, Reason, Role, Status, Verb
 
 HELLO = (PROTOCOL_VERSION, "test", int(Role.CLIENT), b"", "a test")
 
@@ -103,7 +103,7 @@ def test_a_clock_that_steps_back_brings_nothing_back(core, record):
     core.put(b"k", record(0, expiry_ms=core.now_ms + 1000))
     core.at(1000)
     core.at(0)
-    assert core.ask(Verb.GET, b"k") == (Status.MISS,)
+    assert core.ask(Verb.GET, b"k") == (Status.MISS, Reason.EXPIRED)
 
 
 def test_its_repr_tells_node_epoch_and_store(core, stranger):

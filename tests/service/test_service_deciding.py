@@ -15,7 +15,7 @@ from kvcache_client.protocol.errors import (
     ValueTooLarge,
 )
 from kvcache_client.protocol.record import NEVER, PayloadType, expiry_of, flags_of, payload_of, restamp, version_of
-from kvcache_client.protocol.verbs import ABSENT, PRESENT, Status, Verb
+from kvcache_client.protocol.verbs import ABSENT, PRESENT, Reason, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, WRITERS, version_ms
 
 KEY = b"k"
@@ -271,7 +271,7 @@ def test_touch_changes_the_expiry_and_nothing_else(core, record):
     assert version_of(kept) > version_of(sent)
     assert got(core) == kept
     core.at(1000)
-    assert core.ask(Verb.GET, KEY) == (Status.MISS,)
+    assert core.ask(Verb.GET, KEY) == (Status.MISS, Reason.EXPIRED)
 
 
 def test_touch_prolongs(core, record):
@@ -293,7 +293,7 @@ def test_an_expiry_just_before_never_can_be_given_and_taken_back(core, record, g
 def test_touch_into_the_past_ends_the_record(core, record):
     core.put(KEY, record(0))
     assert touch(core, core.now_ms)[0] == Status.OK
-    assert core.ask(Verb.GET, KEY) == (Status.MISS,)
+    assert core.ask(Verb.GET, KEY) == (Status.MISS, Reason.DELETED)
 
 
 def test_touch_finds_nothing_where_nothing_is(core, record, grave):

@@ -2,10 +2,11 @@
 
 import pytest
 
+from kvcache.store.outcome import Missing
 from kvcache_client.protocol.errors import InvalidKey, NotOwner, NotReady, ReplyFull
 from kvcache_client.protocol.limits import REPLY_BYTES
 from kvcache_client.protocol.record import HEADER_BYTES, TOMBSTONE_MS, is_tombstone, version_of
-from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.verbs import Reason, Status, Verb
 
 READING = (Verb.GET, Verb.HEAD, Verb.PEEK)
 BAD_KEYS = [b"", b"x" * 1025, "text", 7, None, 1.5, (b"k",), True]
@@ -66,8 +67,24 @@ def test_peek_shows_what_a_stand_in_holds(half, record):
 def test_peek_shows_tombstones_and_get_does_not(core, record, grave):
     core.put(b"k", record(0))
     core.put(b"k", grave(1))
-    assert core.ask(Verb.GET, b"k") == core.ask(Verb.HEAD, b"k") == (Status.MISS,)
+    assert core.ask(Verb.GET, b"k") == core.ask(Verb.HEAD, b"k") == (Status.MISS, Reason.DELETED)
     assert core.ask(Verb.PEEK, b"k") == (Status.OK, grave(1))
+
+
+def test_a_miss_says_why_as_far_as_the_node_remembers_and_counts_it(core, record, grave):
+    core.put(b"expiring", record(0, expiry_ms=core.now_ms + 1000))
+    core.put(b"deleted", record(0))
+    core.put(b"deleted", grave(1))
+    core.at(1000)
+    keys = (b"never", b"expiring", b"deleted")
+    reasons = [None, Reason.EXPIRED, Reason.DELETED]
+    for verb in (Verb.GET, Verb.HEAD):
+        assert [core.ask(verb, key)[1:] for key in keys] == [() if why is None else (why,) for why in reasons]
+    assert core.ask(Verb.GET_MANY, *keys) == (Status.OK, *reasons)
+    assert core.store.missing == {Missing.ABSENT: 3, Missing.EXPIRED: 3, Missing.DELETED: 3, Missing.EVICTED: 0}
+    assert [int(why) for why in Missing] == [int(why) for why in Reason]
+    core.at(2000 + TOMBSTONE_MS)
+    assert core.ask(Verb.GET_MANY, *keys) == (Status.OK, None, None, None)
 
 
 def test_peek_counts_no_hit(core, record):
@@ -84,7 +101,7 @@ def test_a_record_is_gone_at_the_very_millisecond_of_its_expiry(core, record, ms
     core.put(b"k", record(0, expiry_ms=core.now_ms + 1000))
     core.at(ms)
     assert core.ask(Verb.GET, b"k")[0] == core.ask(Verb.HEAD, b"k")[0] == status
-    assert core.ask(Verb.GET_MANY, b"k")[1] == (None if status else core.ask(Verb.GET, b"k")[1])
+    assert core.ask(Verb.GET_MANY, b"k")[1] == (Reason.EXPIRED if status else core.ask(Verb.GET, b"k")[1])
 
 
 def test_an_expired_record_still_hides_older_versions(core, record):

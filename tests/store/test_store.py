@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from kvcache.store import Put, Store
+from kvcache.store.outcome import Missing
 from kvcache_client.protocol.record import NEVER, TOMBSTONE_MS, make_record, tombstone
 
 Make = Callable[..., Store]
@@ -245,3 +247,38 @@ def test_an_empty_payload_is_a_value(store: Store) -> None:
 def test_a_store_shows_its_state(store: Store) -> None:
     put(store, value(1))
     assert repr(store) == f"<Store records=1 tombstones=0 used={store.used_bytes}/1048576 B now={NOW} ms>"
+
+
+def test_a_miss_is_told_apart_by_what_became_of_the_key(store: Store) -> None:
+    written = NOW << 21
+    assert store.why_missing(0, KEY) is Missing.ABSENT
+    put(store, value(written, expiry_ms=store.now_ms + 50))
+    store.advance(store.now_ms + 50)
+    assert store.why_missing(0, KEY) is Missing.EXPIRED
+    while store.advance(store.now_ms + 300):  # its memory is reclaimed, a tombstone takes its place
+        pass
+    assert store.peek(0, KEY) is not None
+    assert store.why_missing(0, KEY) is Missing.EXPIRED
+    deleted = store.now_ms << 21
+    put(store, value(deleted - 1), tombstone(deleted, store.now_ms + TOMBSTONE_MS))
+    assert store.why_missing(0, KEY) is Missing.DELETED
+    assert store.statistics().misses == 0
+
+
+def test_a_key_that_went_for_want_of_memory_is_remembered_for_a_while(make_store: Make) -> None:
+    store = make_store()
+    names = [b"key %d" % number for number in range(8000)]
+    for number, key in enumerate(names):
+        store.put(number % 16, key, value(1, b"x" * 200))
+    gone = [(number % 16, key) for number, key in enumerate(names) if store.get(number % 16, key) is None]
+    reasons = Counter(store.why_missing(*place) for place in gone)
+    assert store.statistics().evictions == len(gone) > 500
+    assert set(reasons) == {Missing.EVICTED, Missing.ABSENT}
+    assert [store.why_missing(*place) for place in gone[-100:]].count(Missing.EVICTED) > 80
+    by_reason = store.statistics().misses_by_reason
+    assert by_reason["evicted"] == reasons[Missing.EVICTED]
+    assert sum(by_reason.values()) == store.misses == len(gone)
+    partition, key = gone[-1]
+    store.put(partition, key, value(2))
+    store.put(partition, key, tombstone(NOW << 21, LONG))
+    assert store.why_missing(partition, key) is Missing.DELETED

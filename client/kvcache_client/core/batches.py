@@ -15,7 +15,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
-from kvcache_client.core.reading import how_to_read, read_carefully
+from kvcache_client.core.reading import how_to_read, read_carefully, why_not_found
 from kvcache_client.core.results import BatchResult
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
@@ -35,7 +35,7 @@ T = TypeVar("T")
 _FRAME_BYTES: Final = 256 * 1024
 """A PUT_MANY frame is closed once it holds this much; with one more record it still fits every node's limit."""
 
-_MISS: Final = object()
+_FIRST_ERROR: Final = 16
 
 
 def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
@@ -78,8 +78,9 @@ def read_many(
         for key, field in zip(part, fields, strict=True):
             if field.__class__ is bytes and len(field) >= HEADER_BYTES:
                 _keep(found, failed, key, field, finish)
-            elif field is None and not brain.down:  # else the owner that is away may have been meant to have it
+            elif _is_miss(field) and not brain.down:  # else the owner that is away may have been meant to have it
                 missing.append(key)
+                space.lookups.missed(field)
             else:
                 careful.append(key)
     if careful:
@@ -94,13 +95,18 @@ def read_many(
         for key, answer in zip(careful, answers, strict=True):
             if answer is None:
                 missing.append(key)
+                space.lookups.missed(why_not_found(brain, names[key]))
             elif isinstance(answer, KvCacheError):
                 failed[key] = answer
             else:
                 _keep(found, failed, key, answer, finish)
     space.lookups.hits += len(found)
-    space.lookups.misses += len(missing)
     return BatchResult(found, frozenset(missing), failed)
+
+
+def _is_miss(field: Any) -> bool:
+    """Say whether a field of a GET_MANY reply is a miss; a number from 16 up is an error, below that a reason."""
+    return field is None or (field.__class__ is int and 0 <= field < _FIRST_ERROR)
 
 
 def _keep(

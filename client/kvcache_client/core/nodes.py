@@ -92,6 +92,11 @@ class NodeState:
         if self._next % _SORT_EVERY == 0:
             self.p95 = sorted(samples)[len(samples) * 95 // 100]
 
+    def median(self) -> float:
+        """Return the median of the samples, 0 if there is none."""
+        samples = sorted(self._samples)
+        return samples[len(samples) // 2] if samples else 0.0
+
     def still_waiting(self, seconds: float) -> None:
         """Note that an answer takes at least so long: no need to wait for it to know that the node is slow."""
         self.ewma = max(self.ewma, seconds)

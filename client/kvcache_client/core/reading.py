@@ -36,6 +36,7 @@ from kvcache_client.core.consistency import check_level
 from kvcache_client.core.copies import ask_copies, heal, missing_owners, read_at_level
 from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Slow, Within
 from kvcache_client.core.hedging import race
+from kvcache_client.core.lookups import MissReason
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.trust import trusted_owners
@@ -56,6 +57,7 @@ __all__ = [
     "read_carefully",
     "time_left",
     "time_spent",
+    "why_not_found",
     "why_unavailable",
 ]
 
@@ -77,7 +79,8 @@ def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], def
     """Return ``finish`` of the key's live record, or ``default`` on a miss. The hot path of every get."""
     name = space.name_of(key)
     if brain.avoided or brain.behind or brain.level is not None:
-        return _found(space, (yield from _read_warily(brain, name, brain.choose, brain.level)), finish, default)
+        record = yield from _read_warily(brain, name, brain.choose, brain.level)
+        return _found(brain, space, name, record, finish, default)
     view = brain.view or brain.require_view()
     owners = view.owners[mmh3_x64_128_utupledigest(name, view.seed)[0] >> PARTITION_SHIFT]
     node = brain.choose(owners, brain.nodes)
@@ -86,21 +89,24 @@ def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], def
         if first.__class__ is tuple:
             status = first[1]
             if status == _OK:
-                record: bytes = first[2]
+                found: bytes = first[2]
                 space.lookups.hits += 1
-                return finish(record)
+                return finish(found)
             if status == _MISS:
-                space.lookups.misses += 1
+                space.lookups.missed(first[2] if len(first) > 2 else 0)
                 return default
     except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
         pass
-    return _found(space, (yield from read_carefully(brain, name, (node, first))), finish, default)
+    record = yield from read_carefully(brain, name, (node, first))
+    return _found(brain, space, name, record, finish, default)
 
 
-def _found(space: Space, record: bytes | None, finish: Callable[[bytes], T], default: D) -> T | D:
-    """Count what was found and return what the caller gets of it."""
+def _found(
+    brain: Brain, space: Space, name: bytes, record: bytes | None, finish: Callable[[bytes], T], default: D
+) -> T | D:
+    """Count what was found with some care and return what the caller gets of it."""
     if record is None:
-        space.lookups.misses += 1
+        space.lookups.missed(why_not_found(brain, name))
         return default
     space.lookups.hits += 1
     return finish(record)
@@ -119,7 +125,14 @@ def read_as(
     if consistency is None and balancing is None:
         return (yield from read(brain, space, key, finish, default))
     level, choose = how_to_read(brain, consistency, balancing)
-    return _found(space, (yield from _read_warily(brain, space.name_of(key), choose, level)), finish, default)
+    name = space.name_of(key)
+    return _found(brain, space, name, (yield from _read_warily(brain, name, choose, level)), finish, default)
+
+
+def why_not_found(brain: Brain, name: bytes) -> MissReason:
+    """Return the reason of a miss that was not the word of one owner alone."""
+    gone = brain.down and any(node in brain.down for node in brain.require_view().owners_of(name))
+    return MissReason.NODE_DOWN if gone else MissReason.ABSENT
 
 
 def how_to_read(

@@ -9,27 +9,19 @@ Every plan takes the brain first and a space second. A client without a namespac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from kvcache_client.core.lookups import Lookups
 from kvcache_client.core.values import Decode, Encode, ValueForm
 from kvcache_client.protocol.codec import Key, encode_key, prefixed
 from kvcache_client.protocol.serializers import Serializer
 
-__all__ = ["Lookups", "Space", "Spaces"]
+__all__ = ["Space", "Spaces"]
 
 _SPACES_COUNTED: Final = 1000
 """Namespaces with counters of their own; a program that makes one for each of its users shares those of the rest."""
 
 _REST: Final = b"(others)"
-
-
-@dataclass(slots=True)
-class Lookups:
-    """What reads of one namespace have found. Keys looked up = hits + misses + those that raised."""
-
-    hits: int = 0
-    misses: int = 0
 
 
 class Space:

@@ -21,6 +21,7 @@ __all__ = [
     "VERBS",
     "Message",
     "Push",
+    "Reason",
     "Request",
     "Role",
     "Status",
@@ -89,6 +90,16 @@ class Role(IntEnum):
     ADMIN = 2
 
 
+class Reason(IntEnum):
+    """Why a node has no live record of a key, as far as it remembers: what may follow MISS."""
+
+    ABSENT = 0
+    """Nothing is known of the key; the field may be left out."""
+    EXPIRED = 1
+    DELETED = 2
+    EVICTED = 3
+
+
 class Push(IntEnum):
     """What a node says unasked: ``[0, push, field...]``."""
 
@@ -131,14 +142,14 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
         VerbSpec(Verb.PING, (), ("OK epoch now_ms",), "answers at once"),
         VerbSpec(Verb.TOPOLOGY, (), ("OK epoch document",), "the topology document, JSON in bytes"),
         VerbSpec(Verb.STATS, (), ("OK document",), "the node's counters, JSON in bytes"),
-        VerbSpec(Verb.GET, ("key",), ("OK record", "MISS"), "the live record of a key that the node owns"),
+        VerbSpec(Verb.GET, ("key",), ("OK record", "MISS reason?"), "the live record of a key that the node owns"),
         VerbSpec(
             Verb.GET_MANY,
             ("key...",),
-            ("OK (record | nil | code)...",),
-            "many keys; nil is a miss, a code the error of that key alone",
+            ("OK (record | nil | reason | code)...",),
+            "many keys; nil or a reason is a miss, a code the error of that key alone",
         ),
-        VerbSpec(Verb.HEAD, ("key",), ("OK header", "MISS"), "the 15-byte header of the live record"),
+        VerbSpec(Verb.HEAD, ("key",), ("OK header", "MISS reason?"), "the 15-byte header of the live record"),
         VerbSpec(
             Verb.PEEK,
             ("key",),

@@ -1,0 +1,53 @@
+"""stats() while nodes fail: who is avoided and why, and misses that nobody could answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from memory_network import MemoryNetwork
+
+from kvcache_client.core.lookups import Lookups, MissReason
+
+
+def test_a_node_that_is_down_is_shown_with_the_reason(make_network: Callable[..., MemoryNetwork]) -> None:
+    network = make_network(3, 2)
+    client = network.client()
+    client.set("k", 1)
+    first, second = network.owners("k")
+    first.cut()
+    assert client.get("k") == 1
+    stats = client.stats()
+    assert stats.nodes[first.id].state == "down"
+    assert stats.nodes[first.id].reason
+    assert stats.nodes[first.id].retry_in is not None
+    assert stats.nodes[second.id].state == "up"
+    assert stats.namespaces[""].hits == 1
+
+
+def test_a_miss_while_an_owner_is_away_says_that_a_node_is_down(make_network: Callable[..., MemoryNetwork]) -> None:
+    network = make_network(3, 2)
+    client = network.client()
+    network.owners("never")[0].cut()
+    assert client.get("never") is None
+    assert client.get_many(["never"]) == {}
+    assert client.stats().misses["node_down"] == 2
+    assert sum(client.stats().misses.values()) == 2
+
+
+def test_a_node_whose_breaker_is_open_is_shown_with_the_reason(make_network: Callable[..., MemoryNetwork]) -> None:
+    client = make_network(3, 2).client()
+    for _ in range(3):
+        client.brain.breaker.failed("n2", "it said Overloaded")
+    node = client.stats().nodes["n2"]
+    assert (node.state, node.reason) == ("open", "it said Overloaded")
+    assert node.retry_in is not None
+
+
+def test_a_reason_from_the_future_counts_as_none() -> None:
+    lookups = Lookups()
+    for odd in (9, -1, None, "x", True, [1], 6):
+        lookups.missed(odd)
+    lookups.missed(3)
+    lookups.missed(MissReason.TIMEOUT)
+    assert lookups.misses == [7, 0, 0, 1, 0, 1]
+    assert repr(lookups) == "<Lookups hits=0 misses=9>"

@@ -36,6 +36,7 @@ from kvcache.cluster.membership import Membership
 from kvcache.cluster.operator import Operator
 from kvcache.cluster.registry import Registry
 from kvcache.cluster.repairer import Repairer
+from kvcache.cluster.twins import Place
 from kvcache.janitor import Janitor
 from kvcache.loop_lag import LoopLag
 from kvcache.node_statistics import describe_node
@@ -54,8 +55,9 @@ from kvcache_client import AsyncClient, ClientConfig
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.routing import View
-from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.errors import InvalidOption, NotReady
+from kvcache_client.placement.partitions import PARTITIONS
+from kvcache_client.placement.topology import Member, Topology
+from kvcache_client.protocol.errors import InvalidOption, NotReady, TopologyError
 from kvcache_client.protocol.record import TOMBSTONE_MS
 from kvcache_client.protocol.verbs import Role
 from kvcache_client.protocol.version import WRITERS, HybridClock
@@ -117,6 +119,7 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._adopting = asyncio.Lock()
         self._stopping = False
+        self.place = Place(self._member, lambda: self.client.brain)
 
     async def start(self) -> None:
         """Listen, join the cluster, serve. Raises ``OSError`` if the port is taken."""
@@ -185,7 +188,7 @@ class Node:
 
     async def _join(self) -> Topology:
         options = self.options
-        member = options.member(incarnation=self.incarnation)
+        member = self._member()
         if self._registry is None or self._locks is None:
             return self._found().with_member(member).settled()
         heartbeats = Heartbeats(self._registry.coordinator, options.cluster)
@@ -195,7 +198,10 @@ class Node:
         self.controller = Controller(
             self._registry, heartbeats, self._controller_lock, self._run, self.topology, self.adopt, self.timings
         )
-        return await self._membership.join(self._found)
+        return await self._membership.join(self._found, self.place.refuse_twin)
+
+    def _member(self) -> Member:
+        return self.options.member(incarnation=self.incarnation)
 
     def _controller_lock(self) -> Lock:
         if self._locks is None:
@@ -247,8 +253,19 @@ class Node:
                 self.repairer.suspect_all()  # what was missed and not made good by now is found this way
             _log.info("epoch %d: %r", topology.epoch, topology)
             mine = topology.member(self.options.id)
-            if mine is not None and mine.state == "down" and mine.incarnation == self.incarnation:
+            if (other := self.place.taken_by(topology)) is not None:
+                self._spawn(self._make_way(other))
+            elif mine is not None and mine.state == "down":
                 self._came_back(topology.epoch)
+
+    async def _make_way(self, other: Member) -> None:
+        """The document has another process in the place of this one: if that lives, this one ends; if not, it comes back."""
+        if await self.place.is_lost_to(other):
+            self.service.begin_loading(range(PARTITIONS))  # until it has ended it answers no reads
+        elif self._membership is not None:
+            _log.warning("the document has another life of %s, which is gone; taking its place", other.id)
+            self.loader.sync(f"{self.incarnation}-{secrets.token_hex(4)}")
+            await self._membership.register_again()
 
     def _came_back(self, epoch: int) -> None:
         """The others have taken this node for dead, and did without it."""
@@ -311,7 +328,7 @@ class Node:
             if client is not None:
                 await client.close()
         await self.listener.stop()
-        if self._membership is not None:
+        if self._membership is not None and not self.place.reason and self.service.ownership is not None:
             await self._membership.leave()
         if self._registry is not None:
             await self._registry.close()
@@ -356,7 +373,8 @@ def _wall_ms() -> int:
 async def run(options: NodeOptions) -> int:
     """Run a node until SIGTERM or SIGINT; returns the exit code of its process.
 
-    Raises ``InvalidOption`` if it cannot listen where it is told to.
+    Raises ``InvalidOption`` if it cannot listen where it is told to, or another process lives under its id, and
+    ``TopologyError`` when another one has taken its place.
     """
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -365,16 +383,19 @@ async def run(options: NodeOptions) -> int:
     node = Node(options)
     starting = loop.create_task(node.start(), name="node start")
     waiting = loop.create_task(stopped.wait(), name="node stop")
+    lost = loop.create_task(node.place.lost.wait(), name="node displaced")
     try:
         # Joining waits for coordination as long as it takes; a signal must end that too.
         await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-        await waiting
+        await asyncio.wait((waiting, lost), return_when=asyncio.FIRST_COMPLETED)
+        if node.place.reason:
+            raise TopologyError(node.place.reason)
     except OSError as error:
         raise InvalidOption(f"cannot listen on {options.listen}: {error.strerror or error}") from error
     finally:
-        for task in (starting, waiting):
+        for task in (starting, waiting, lost):
             task.cancel()
         await asyncio.wait((starting,))
         await node.stop()

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from kvcache.cluster.changes import marked
+from kvcache.cluster.changes import marked, registered
 from kvcache.cluster.controller import Timings
 from kvcache.cluster.heartbeat import Heartbeats
 from kvcache.cluster.outage import Outage
@@ -48,22 +48,28 @@ class Membership:
         self._jitter = jitter
         self._timings = timings
 
-    async def join(self, found: Callable[[], Topology]) -> Topology:
-        """Register, as soon as the coordinator answers, and return the document.
+    async def join(self, found: Callable[[], Topology], check: Callable[[Topology], Awaitable[None]]) -> Topology:
+        """Register, as soon as the coordinator answers, and return the document; ``check`` may refuse to join one that is there.
 
         A document that is missing may have been lost; who sees signs of others leaves it to them to bring it back.
         """
-        await self._wait_for_signs_of_others()
+        known = await self._wait_for_signs_of_others()
+        if known is not None:
+            await check(known)
         return await self._registry.join(self.member, found)
 
-    async def _wait_for_signs_of_others(self) -> None:
+    async def register_again(self) -> None:
+        """Take this process's place in a document that has another life of it; tried until it is so."""
+        await self._put("is here", lambda topology: registered(topology, self.member))
+
+    async def _wait_for_signs_of_others(self) -> Topology | None:
         outage = Outage(f"cannot register {self.member.id} in cluster {self._registry.cluster!r} yet", self._jitter)
         loop = asyncio.get_running_loop()
         alone_since = None
         while True:
             try:
-                if await self._registry.load() is not None:
-                    return
+                if (known := await self._registry.load()) is not None:
+                    return known
                 others = set(await self._heartbeats.alive()) - {self.member.id}
                 outage.over()
             except ControlPlaneUnavailable as error:
@@ -74,7 +80,7 @@ class Membership:
             elif alone_since is None:
                 alone_since = loop.time()
             if alone_since is not None and loop.time() - alone_since >= self._timings.found_after:
-                return
+                return None
             await asyncio.sleep(min(0.05, self._timings.found_after))
 
     async def follow(self, known: Topology) -> None:
@@ -103,14 +109,16 @@ class Membership:
         await self._say("syncing")
 
     async def _say(self, state: str) -> None:
-        outage = Outage(f"{self.member.id} cannot tell that it is {state}", self._jitter)
-
         def change(topology: Topology) -> Topology:
             mine = topology.member(self.member.id)
             if mine is None or mine.state == "joining" or mine.incarnation != self.member.incarnation:
                 return topology
             return marked(topology, [mine.id], state)
 
+        await self._put(f"is {state}", change)
+
+    async def _put(self, what: str, change: Callable[[Topology], Topology]) -> None:
+        outage = Outage(f"{self.member.id} cannot tell that it {what}", self._jitter)
         while True:
             try:
                 await self._adopt(await self._registry.update(change))

@@ -123,6 +123,7 @@ class Node:
 
     async def start(self) -> None:
         """Listen, join the cluster, serve. Raises ``OSError`` if the port is taken."""
+        self.service.leases.go_by(asyncio.get_running_loop().call_later)
         host, _, port = self.options.listen.rpartition(":")
         await self._listen(host.strip("[]"), int(port))
         topology = await self._join()

@@ -121,21 +121,30 @@ class AsyncClient:
         """
         return self._session.run(plans.set_value(self._session.brain, self._space, key, value, ttl, fence, acks))
 
-    def add(self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None) -> Coroutine[Any, Any, bool]:
+    def add(
+        self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None
+    ) -> Coroutine[Any, Any, bool]:
         """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write."""
-        return self.run(plans.add(self.brain, self._space, key, value, ttl, acks))
+        return self.run(plans.add(self.brain, self._space, key, value, ttl, acks, operation))
 
     def replace(
-        self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None
+        self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None
     ) -> Coroutine[Any, Any, bool]:
         """Write only if the key is there."""
-        return self.run(plans.replace(self.brain, self._space, key, value, ttl, acks))
+        return self.run(plans.replace(self.brain, self._space, key, value, ttl, acks, operation))
 
     def cas(
-        self, key: Key, value: Value, version: int, ttl: Ttl = None, *, acks: Acks | None = None
+        self,
+        key: Key,
+        value: Value,
+        version: int,
+        ttl: Ttl = None,
+        *,
+        acks: Acks | None = None,
+        operation: int | None = None,
     ) -> Coroutine[Any, Any, bool]:
         """Write only if the key still has ``version``; False when another writer was first."""
-        return self.run(plans.cas(self.brain, self._space, key, value, version, ttl, acks))
+        return self.run(plans.cas(self.brain, self._space, key, value, version, ttl, acks, operation))
 
     def delete(self, key: Key, *, acks: Acks | None = None) -> Coroutine[Any, Any, bool]:
         """Delete the key; returns whether there was something to delete."""
@@ -145,24 +154,41 @@ class AsyncClient:
         """Say whether the key has a value."""
         return self.run(plans.exists(self.brain, self._space, key))
 
-    def touch(self, key: Key, ttl: Ttl = None, *, acks: Acks | None = None) -> Coroutine[Any, Any, bool]:
+    def touch(
+        self, key: Key, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None
+    ) -> Coroutine[Any, Any, bool]:
         """Give the key another time to live; returns whether it is there."""
-        return self.run(plans.touch_key(self.brain, self._space, key, ttl, acks))
+        return self.run(plans.touch_key(self.brain, self._space, key, ttl, acks, operation))
 
     def incr(
-        self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None, *, acks: Acks | None = None
+        self,
+        key: Key,
+        by: int = 1,
+        initial: int | None = 0,
+        ttl: Ttl = None,
+        *,
+        acks: Acks | None = None,
+        operation: int | None = None,
     ) -> Coroutine[Any, Any, int]:
         """Add ``by`` and return the new number. A missing key starts at ``initial``, and only then gets ``ttl``.
 
-        At most once: if the node's answer is lost, ``InDoubt`` is raised and nothing is sent again.
+        Applied once: when an answer is lost, the same operation is asked again, which nodes recognise. If that settles nothing in
+        time, ``InDoubt`` is raised; ``incr(..., operation=error.operation)`` asks again later. See ``InDoubt``.
         """
-        return self.run(plans.incr(self.brain, self._space, key, by, initial, ttl, acks))
+        return self.run(plans.incr(self.brain, self._space, key, by, initial, ttl, acks, operation))
 
     def decr(
-        self, key: Key, by: int = 1, initial: int | None = 0, ttl: Ttl = None, *, acks: Acks | None = None
+        self,
+        key: Key,
+        by: int = 1,
+        initial: int | None = 0,
+        ttl: Ttl = None,
+        *,
+        acks: Acks | None = None,
+        operation: int | None = None,
     ) -> Coroutine[Any, Any, int]:
         """Subtract ``by`` and return the new number; otherwise as ``incr``."""
-        return self.run(plans.decr(self.brain, self._space, key, by, initial, ttl, acks))
+        return self.run(plans.decr(self.brain, self._space, key, by, initial, ttl, acks, operation))
 
     def get_many(
         self, keys: Iterable[Key], *, consistency: str | None = None, balancing: str | Balancing | None = None

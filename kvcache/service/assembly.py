@@ -10,6 +10,7 @@ from typing import Any
 
 from kvcache.service.conversation import ConversationVerbs
 from kvcache.service.deciding import DecidingVerbs
+from kvcache.service.leasing import LeaseVerbs
 from kvcache.service.service import Identity, Service
 from kvcache.store.store import Store
 from kvcache_client.protocol.version import HybridClock
@@ -21,5 +22,7 @@ def assemble(identity: Identity, store: Store, clock: HybridClock, statistics: C
     """Return the service of a node. ``statistics`` is called for STATS and must return plain data."""
     service = Service(identity, store, clock)
     service.add(ConversationVerbs(service, statistics).handlers)
-    service.add(DecidingVerbs(service).handlers)
+    deciding = DecidingVerbs(service)
+    service.add(deciding.handlers)
+    service.add(LeaseVerbs(service, deciding).handlers)
     return service

@@ -17,7 +17,7 @@ from kvcache_client.protocol.errors import (
     NotAnInteger,
     ValueTooLarge,
 )
-from kvcache_client.protocol.limits import KEY_BYTES
+from kvcache_client.protocol.limits import KEY_BYTES, LEASE_MS_MAX, LEASE_MS_MIN
 from kvcache_client.protocol.record import (
     FLAGS,
     HEADER_BYTES,
@@ -30,9 +30,20 @@ from kvcache_client.protocol.record import (
     payload_of,
     unrestored,
 )
+from kvcache_client.protocol.verbs import MAX_OPERATION
 from kvcache_client.protocol.version import MAX_VERSION
 
-__all__ = ["bad_key", "check_expiry", "check_int64", "check_record", "check_version", "integer_in", "shown"]
+__all__ = [
+    "bad_key",
+    "check_expiry",
+    "check_int64",
+    "check_lease",
+    "check_operation",
+    "check_record",
+    "check_version",
+    "integer_in",
+    "shown",
+]
 
 _LONGEST_INTEGER = 20
 """Digits and sign of the longest 64-bit number."""
@@ -80,6 +91,16 @@ def check_expiry(expiry_ms: Any) -> int:
 def check_version(name: str, version: Any) -> int:
     """Return ``version`` if it is one, or a condition of SWAP that stands in the place of one."""
     return _integer_within(name, version, 0, MAX_VERSION)
+
+
+def check_operation(operation: Any) -> int:
+    """Return ``operation`` if it is the number of one, or 0: none."""
+    return _integer_within("operation", operation, 0, MAX_OPERATION)
+
+
+def check_lease(lease_ms: Any) -> int:
+    """Return ``lease_ms`` if something may be leased for so long."""
+    return _integer_within("lease_ms", lease_ms, LEASE_MS_MIN, LEASE_MS_MAX)
 
 
 def integer_in(record: bytes) -> int:

@@ -26,8 +26,10 @@ from kvcache.service.fences import Fences
 from kvcache.service.generations import NO_GENERATIONS, Generations, sweep
 from kvcache.service.hints import Hints
 from kvcache.service.later import Later
+from kvcache.service.leases import Leases
 from kvcache.service.marks import check_mark
 from kvcache.service.misses import miss
+from kvcache.service.operations import Operations
 from kvcache.service.ownership import Ownership
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
@@ -43,13 +45,7 @@ from kvcache_client.protocol.errors import (
     StaleEpoch,
 )
 from kvcache_client.protocol.limits import KEY_BYTES, REPLY_BYTES
-from kvcache_client.protocol.record import (
-    FLAGS,
-    HEADER_BYTES,
-    MARKED,
-    is_tombstone,
-    version_of,
-)
+from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, is_tombstone, version_of
 from kvcache_client.protocol.verbs import VERBS, Message, Role, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at
 
@@ -69,7 +65,7 @@ _HINT_BYTES: Final = 64 << 20
 """Of records that a node holds for others; what is over that is made good by comparing whole partitions."""
 
 _HINT_MS: Final = 10 * 60 * 1000
-_OLDER, _REPLACED = Put.OLDER, Put.REPLACED
+_OLDER, _REPLACED, _SAME = Put.OLDER, Put.REPLACED, Put.SAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +88,8 @@ class Service:
         self.forward: Callable[[str], Awaitable[None] | None] = lambda owner: None
         """Brings what is held for an owner to it; None if it can't be reached from here either."""
         self.fences = Fences()
+        self.operations = Operations()
+        self.leases = Leases(self.standing, clock)
         self.generations = NO_GENERATIONS
         self._unswept = PARTITIONS
         """The first partition from which what the newest generations hide has not been removed yet."""
@@ -149,6 +147,7 @@ class Service:
         self.generations = generations
         for _, version in generations.pairs:
             self.clock.observe(version)  # what this node decides from now on is later than that
+        self.leases.review(generations.hidden_to)
         return True
 
     def sweep(self, partitions: int) -> bool:
@@ -292,7 +291,7 @@ class Service:
 
     def _put(self, message: Message) -> Reply:
         number, _, epoch, key, record = message
-        return number, *self._keep(self.to_write(epoch, key), key, record)
+        return number, *self.keep(self.to_write(epoch, key), key, record)
 
     def _put_many(self, message: Message) -> Reply:
         number, _, epoch, *fields = message
@@ -301,7 +300,7 @@ class Service:
         statuses: list[int | None] = []
         for key, record in zip(fields[::2], fields[1::2], strict=True):
             try:
-                statuses.append(self._keep(self.to_write(epoch, key), key, record)[0])
+                statuses.append(self.keep(self.to_write(epoch, key), key, record)[0])
             except KvCacheError as error:
                 statuses.append(error.code)
         return number, _OK, *statuses
@@ -312,7 +311,7 @@ class Service:
             raise MalformedFrame(f"the owner of a hint is a node id, not {shown(owner)}")
         self._require_ready()
         partition = self._partition(key)
-        reply = number, *self._keep(partition, key, record)
+        reply = number, *self.keep(partition, key, record)
         if self.ownership is not None:
             if self.ownership.topology.member(owner) is None:  # it has left meanwhile
                 owner = self.ownership.routes.readers[partition][0]
@@ -326,13 +325,13 @@ class Service:
     def take(self, key: Any, record: Any) -> int:
         """Keep a record that another node holds, unless a newer one is here; returns the status."""
         self._require_ready()
-        return self._keep(self._partition(key), key, record)[0]
+        return self.keep(self._partition(key), key, record)[0]
 
     def restore(self, epoch: int, key: Any, record: Any) -> int:
         """Keep a record of a snapshot that was routed by ``epoch``, unless a newer one is here; returns the status."""
-        return self._keep(self.to_write(epoch, key), key, record)[0]
+        return self.keep(self.to_write(epoch, key), key, record)[0]
 
-    def _keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
+    def keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""
         check_record(record, self.identity.value_limit)
         if record >= self._horizon:  # eight bytes, so this compares versions
@@ -347,6 +346,8 @@ class Service:
         if outcome is _OLDER:
             newer = self.standing(partition, key)
             return _SUPERSEDED, version_of(newer or record)
+        if self.leases.held and outcome is not _SAME:
+            self.leases.written(key)
         if outcome is not _REPLACED and is_tombstone(record):
             return (_MISS,)
         return (_OK,)

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import msgpack
 
 from kvcache.service.checks import shown
-from kvcache.service.later import Later
+from kvcache.service.later import Fields, Held, Later
 from kvcache.service.service import Handler, Service
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, network_of
@@ -139,6 +139,8 @@ class StreamConnection(asyncio.Protocol):
                 pack(self._handlers[message[1]](message))
             except Later as later:
                 self._reply_later(message, later)
+            except Held as held:
+                held.take(self, partial(self._reply_held, message))
             except Exception as error:  # noqa: BLE001  # the edge: every failure becomes a reply
                 if self._refuse(message, error):
                     self._counters.requests -= sum(1 for _ in remaining)
@@ -170,6 +172,16 @@ class StreamConnection(asyncio.Protocol):
             self._packer.pack((message[0], *later.fields(work.result())))
         elif isinstance(error, Exception):
             self._refuse(message, error)
+        self._send()
+
+    def _reply_held(self, message: Message, reply: Fields | KvCacheError) -> None:
+        """Send a reply that something outside of this connection has decided on."""
+        if self._transport is None or self._closed:
+            return
+        if isinstance(reply, KvCacheError):
+            self._refuse(message, reply)
+        else:
+            self._packer.pack((message[0], *reply))
         self._send()
 
     def _hello(self, message: Message) -> tuple[Any, ...]:
@@ -321,6 +333,7 @@ class StreamConnection(asyncio.Protocol):
         """Forget everything."""
         self._transport = None
         self._held = []
+        self._service.leases.lost(self)
         self._on_close(self)
 
     def __repr__(self) -> str:

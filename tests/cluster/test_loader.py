@@ -229,7 +229,7 @@ async def test_a_stumble_only_collects_what_others_keep(world: PeerWorld) -> Non
         reply = node.service.handlers[Verb.GET]((1, Verb.GET, key))
         assert reply[1] == Status.MISS  # it answers, but decides nothing
         with pytest.raises(NotReady, match="stood still"):
-            node.service.handlers[Verb.INCR]((1, Verb.INCR, node.service.epoch, key, 1, 0, (1 << 48) - 1))
+            node.service.handlers[Verb.INCR]((1, Verb.INCR, node.service.epoch, key, 1, 0, (1 << 48) - 1, 0))
         node.loader.collect()
         await node.until_complete()
         assert not node.service.hesitating

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from memory_network import CLEAR, Call, MemoryClient, MemoryNetwork, Weather
 
-from kvcache_client.protocol.errors import InDoubt, KvCacheError, NotApplied, Unavailable
+from kvcache_client.protocol.errors import InDoubt, InvalidOption, KvCacheError, NotApplied, Unavailable
 from kvcache_client.protocol.verbs import Verb
 
 
@@ -35,21 +35,80 @@ def test_what_was_decided_survives_the_decider(network: MemoryNetwork) -> None:
     assert client.get("k") == 5
 
 
+def arguments_of(verb: str, version: int) -> tuple[int, ...]:
+    return {"incr": (1,), "cas": (2, version), "add": (2,), "replace": (2,), "touch": (10,)}[verb]
+
+
 @pytest.mark.parametrize("fate", [Weather(drop=1.0), Weather(lose=1.0), Weather(stall=1.0)])
 @pytest.mark.parametrize("verb", ["incr", "cas", "add", "replace", "touch"])
-def test_a_decision_whose_answer_was_lost_is_in_doubt_and_never_sent_again(
+def test_a_decision_whose_answers_are_all_lost_is_in_doubt_and_says_under_which_number(
     network: MemoryNetwork, fate: Weather, verb: str
 ) -> None:
     client = network.client()
     version = client.set("k", 1)
     network.weather = fate
-    arguments = {"incr": (1,), "cas": (2, version), "add": (2,), "replace": (2,), "touch": (10,)}[verb]
-    with pytest.raises(InDoubt):
-        getattr(client, verb)("k", *arguments)
+    with pytest.raises(InDoubt) as caught:
+        getattr(client, verb)("k", *arguments_of(verb, version))
+    assert caught.value.operation is not None
+    assert client.brain.counters.asked_again > 0
+
+
+@pytest.mark.parametrize("fate", [Weather(drop=1.0), Weather(lose=1.0)])
+@pytest.mark.parametrize("verb", ["incr", "cas", "replace", "touch"])
+def test_a_decision_that_was_in_doubt_can_be_asked_again_and_is_applied_once(
+    network: MemoryNetwork, fate: Weather, verb: str
+) -> None:
+    client = network.client()
+    version = client.set("k", 1)
+    network.weather = fate
+    with pytest.raises(InDoubt) as caught:
+        getattr(client, verb)("k", *arguments_of(verb, version))
     network.weather = CLEAR
     network.run()
-    sent = {"incr": Verb.INCR, "touch": Verb.TOUCH}.get(verb, Verb.SWAP)
-    assert sum(node.asked[sent] for node in network.nodes.values()) == (0 if fate.drop else 1)
+    results = [
+        getattr(network.client(), verb)("k", *arguments_of(verb, version), operation=caught.value.operation)
+        for _ in range(3)
+    ]
+    assert results == [2 if verb == "incr" else True] * 3
+    assert client.get("k") == (1 if verb == "touch" else 2)
+    assert len(set(network.copies("k").values())) == 1
+
+
+def test_a_decision_whose_answer_is_lost_once_is_settled_within_the_call(network: MemoryNetwork) -> None:
+    client = network.client()
+    client.incr("n")
+    owner = network.owners("n")[0]
+    network.local_weather["c1", owner.id] = Weather(lose=1.0)
+    network.after(0.003, lambda: network.local_weather.clear())
+    assert client.incr("n") == 2
+    assert owner.asked[Verb.INCR] > 2
+    assert owner.service.operations.recognised > 0
+    assert client.get("n") == 2
+
+
+def test_the_copies_know_what_the_owner_that_died_had_decided(network: MemoryNetwork) -> None:
+    client = network.client()
+    assert client.incr("n", operation=77) == 1
+    assert client.incr("n") == 2
+    network.owners("n")[0].kill()
+    assert client.incr("n", operation=77) == 1
+    assert client.get("n") == 2
+
+
+def test_an_operation_is_one_of_its_key_and_of_its_kind(network: MemoryNetwork) -> None:
+    client = network.client()
+    assert client.incr("n", operation=5) == client.incr("m", operation=5) == 1
+    client.set("text", "x")
+    assert client.touch("text", 10, operation=6) is True
+    with pytest.raises(InvalidOption, match="was no incr"):
+        client.incr("text", operation=6)
+
+
+@pytest.mark.parametrize("operation", [0, -1, 1 << 64, True, "7", 1.0])
+def test_an_operation_that_can_be_none_is_refused(network: MemoryNetwork, operation: object) -> None:
+    for verb, arguments in (("incr", ()), ("cas", (1, 5)), ("add", (1,)), ("replace", (1,)), ("touch", (1,))):
+        with pytest.raises(InvalidOption, match="operation="):
+            getattr(network.client(), verb)("n", *arguments, operation=operation)
 
 
 def test_a_decision_that_no_owner_can_make_is_unavailable(network: MemoryNetwork) -> None:
@@ -152,7 +211,8 @@ def test_a_counter_stays_within_its_bounds_when_requests_and_answers_get_lost(
 ) -> None:
     network = make_network(4, 2, seed=seed, weather=Weather(drop=0.03, lose=0.05, one_way=(0.0001, 0.002)))
     acknowledged, in_doubt, value = _count(network)
-    assert in_doubt > 0, f"{network!r}: nothing went wrong, so nothing was tested"
+    again = sum(session.brain.counters.asked_again for session in network.sessions)
+    assert again > 0, f"{network!r}: nothing went wrong, so nothing was tested"
     assert acknowledged <= value <= acknowledged + in_doubt, f"{network!r}"
 
 

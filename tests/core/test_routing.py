@@ -112,7 +112,7 @@ def test_options_that_make_no_sense_are_refused_by_name(option: str, value: floa
 
 
 def test_a_brain_that_starts_over_stamps_as_another_writer_and_never_backwards() -> None:
-    draws = iter([0.1, 0.9])
+    draws = iter([0.1, 0.2, 0.9, 0.8])
     mind = Brain(ClientConfig(), Surroundings(lambda: 0.0, lambda: 1000, lambda: next(draws)))
     before = mind.hlc.stamp()
     mind.down["n1"] = Down(ConnectFailed("gone"), 0.0, 1, 0.0)

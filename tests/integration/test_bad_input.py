@@ -242,9 +242,9 @@ def test_what_is_no_record_is_refused(node_process):
 def test_incr_of_text_and_beyond_64_bits_is_refused(node_process):
     with node_process.wire().introduce() as wire:
         wire.ask(int(Verb.PUT), 99, b"text", record_of(b"1", PayloadType.TEXT))
-        assert wire.ask(int(Verb.INCR), 99, b"text", 1, 0, NEVER)[0] == NotAnInteger.code
+        assert wire.ask(int(Verb.INCR), 99, b"text", 1, 0, NEVER, 0)[0] == NotAnInteger.code
         wire.ask(int(Verb.PUT), 99, b"count", record_of(b"%d" % ((1 << 63) - 1), PayloadType.INTEGER))
-        assert wire.ask(int(Verb.INCR), 99, b"count", 1, 0, NEVER)[0] == CounterOverflow.code
+        assert wire.ask(int(Verb.INCR), 99, b"count", 1, 0, NEVER, 0)[0] == CounterOverflow.code
 
 
 @pytest.mark.parametrize("keys", [2055, 65_000, 1_000_000])
@@ -354,9 +354,14 @@ def valid_frames():
         Verb.PUT: (99, key, record),
         Verb.PUT_MANY: (99, key, record, key, record),
         Verb.HINT: ("node", key, record),
-        Verb.SWAP: (99, key, 0, record),
-        Verb.INCR: (99, key, 1, None, NEVER),
-        Verb.TOUCH: (99, key, NEVER),
+        Verb.SWAP: (99, key, 0, record, 7),
+        Verb.INCR: (99, key, 1, None, NEVER, 8),
+        Verb.TOUCH: (99, key, NEVER, 9),
+        Verb.LEASE: (99, key, 10, 100),
+        Verb.FILL: (99, key, 10, record),
+        Verb.RELEASE: (key, 10),
+        Verb.COPY: (99, key, record, 7),
+        Verb.RECALL: (99, key, 7),
     }
     return [pack_message(7, int(verb), *fields.get(verb, ())) for verb in VERBS]
 

@@ -157,9 +157,9 @@ def test_a_node_answers_the_same_under_python_o(start_process):
         (int(Verb.GET_MANY), b"k", b"", b"missing"),
         (int(Verb.PUT_MANY), 99, b"a", record, b"b", b"short"),
         (int(Verb.PUT), 99, b"k", make_record(now - 1, NEVER, PayloadType.BYTES, b"older")),
-        (int(Verb.SWAP), 99, b"k", 12345, record),
-        (int(Verb.INCR), 99, b"k", 1, 0, NEVER),
-        (int(Verb.TOUCH), 99, b"missing", NEVER),
+        (int(Verb.SWAP), 99, b"k", 12345, record, 0),
+        (int(Verb.INCR), 99, b"k", 1, 0, NEVER, 0),
+        (int(Verb.TOUCH), 99, b"missing", NEVER, 0),
         (99,),
         (int(Verb.GET),),
     ]

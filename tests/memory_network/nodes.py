@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from kvcache.service.assembly import assemble
+from kvcache.service.later import Fields, Held
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
@@ -22,6 +23,12 @@ from memory_network.world import World, placed
 __all__ = ["MemoryNode"]
 
 _NODE_MEMORY: Final = 16 << 20
+
+
+def _as_reply(message: Message, reply: Fields | KvCacheError) -> Message:
+    if isinstance(reply, KvCacheError):
+        return message[0], reply.code, str(reply), reply.detail if isinstance(reply.detail, int | bytes) else None
+    return message[0], *reply
 
 
 @lru_cache(maxsize=256)
@@ -48,6 +55,7 @@ class MemoryNode:
         clock = HybridClock(self.wall_ms, network.random.randrange(WRITERS))
         self.store = Store(StoreConfig(_NODE_MEMORY), self.wall_ms())
         self.service = assemble(Identity(self.id, "test", VALUE_BYTES), self.store, clock, dict)
+        self.service.leases.go_by(network.after)
 
     def wall_ms(self) -> int:
         """Return this node's own time in ms since 1970."""
@@ -105,15 +113,17 @@ class MemoryNode:
         else:
             work()
 
-    def answer(self, message: Message) -> Message:
-        """Return the reply to one message, as a connection of a real node would pack it."""
+    def answer(self, message: Message, peer: object = None, later: Callable[[Message], None] | None = None) -> Message:
+        """Return the reply to one message, as a connection of a real node would pack it; () if ``later`` will be called."""
         self.service.tick()
         self.asked[Verb(message[1])] += 1
         try:
             return self.service.handlers[message[1]](message)
+        except Held as held:
+            held.take(peer, lambda reply: later(_as_reply(message, reply)) if later else None)
+            return ()
         except KvCacheError as error:
-            detail = error.detail if isinstance(error.detail, int | bytes) else None
-            return message[0], error.code, str(error), detail
+            return _as_reply(message, error)
 
     def __repr__(self) -> str:
         state = "unreachable" if not self.reachable else "silent" if self.silent else "up"

@@ -12,7 +12,7 @@ from kvcache_client.core.link import Link
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.framing import FrameReader, pack_message
 from kvcache_client.protocol.limits import FRAME_SLACK, VALUE_BYTES
-from kvcache_client.protocol.verbs import Request
+from kvcache_client.protocol.verbs import Message, Request
 from memory_network.nodes import MemoryNode
 from memory_network.weather import Weather
 
@@ -111,7 +111,16 @@ class Wire:
     def _execute(self, data: bytes) -> None:
         if self.broken:
             return
-        replies = b"".join(pack_message(*self.node.answer(message)) for message in self._reader.feed(data))
+        answers = [self.node.answer(message, self, self._reply_later) for message in self._reader.feed(data)]
+        self._reply(b"".join(pack_message(*answer) for answer in answers if answer))
+
+    def _reply_later(self, answer: Message) -> None:
+        if not self.broken and self.node.reachable:
+            self._reply(pack_message(*answer))
+
+    def _reply(self, replies: bytes) -> None:
+        if not replies:
+            return
         if self._chance(self.weather.lose):
             self.session.network.after(self._travel(), partial(self.end, "reset before the reply was read"))
         else:
@@ -152,5 +161,6 @@ class Wire:
 
     def _forget(self) -> None:
         self.broken = True
+        self.node.service.leases.lost(self)
         if self.session.wires.get(self.node.id) is self:
             del self.session.wires[self.node.id]

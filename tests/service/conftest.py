@@ -9,7 +9,7 @@ import pytest
 from scripted_control import ScriptedControl, finished
 
 from kvcache.service.assembly import assemble
-from kvcache.service.later import Later
+from kvcache.service.later import Held, Later
 from kvcache.service.ownership import Ownership
 from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity
@@ -17,6 +17,7 @@ from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
+from kvcache_client.protocol.errors import KvCacheError
 from kvcache_client.protocol.record import NEVER, PayloadType, make_record, tombstone
 from kvcache_client.protocol.verbs import Message, Verb
 from kvcache_client.protocol.version import HybridClock, version_at
@@ -55,11 +56,24 @@ class Core:
         self.now_ms = START_MS + ms
         self.service.tick()
 
-    def ask(self, verb: Verb, *fields: Any) -> Message:
+    @staticmethod
+    def told(replies: list[Any]) -> Message:
+        """Return the reply that was given, () if there is none yet. Raises it if it is an error."""
+        (reply,) = replies or [()]
+        if isinstance(reply, KvCacheError):
+            raise reply
+        fields: Message = reply
+        return fields
+
+    def ask(self, verb: Verb, *fields: Any, peer: object = None) -> Message:
         try:
             reply = self.service.handlers[verb]((ID, int(verb), *fields))
         except Later as later:
             return later.fields(finished(later.work))
+        except Held as held:
+            replies: list[Any] = []
+            held.take(peer, replies.append)
+            return self.told(replies)
         assert reply[0] == ID
         return reply[1:]
 

@@ -135,4 +135,4 @@ def test_a_partition_that_is_about_to_come_takes_writes_and_answers_no_reads(cor
     with pytest.raises(NotOwner):
         core.ask(Verb.GET, foreign)
     with pytest.raises(NotOwner):
-        core.ask(Verb.INCR, core.epoch, foreign, 1, 0, (1 << 48) - 1)
+        core.ask(Verb.INCR, core.epoch, foreign, 1, 0, (1 << 48) - 1, 0)

@@ -184,7 +184,7 @@ def test_a_restored_counter_counts_on_and_a_restored_value_may_be_as_large_as_an
     life.flush("")
     counter = make_record(5, NEVER, PayloadType.INTEGER, b"41")
     life.service.take(b"a:1", lifted(b"a:1", counter, life.generations))
-    reply = life.service.handlers[Verb.INCR]((1, Verb.INCR, life.topology.epoch, b"a:1", 1, None, None))
+    reply = life.service.handlers[Verb.INCR]((1, Verb.INCR, life.topology.epoch, b"a:1", 1, None, None, 0))
     assert payload_of(reply[2]) == b"42"
     whole = lifted(b"a:2", value(5, bytes(LIMIT)), life.generations)
     assert life.service.take(b"a:2", whole) == Status.OK

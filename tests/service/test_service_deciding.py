@@ -20,23 +20,23 @@ from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, WRITERS, versio
 
 KEY = b"k"
 DECIDING = {
-    Verb.SWAP: lambda core, key, record: core.ask(Verb.SWAP, core.epoch, key, ABSENT, record),
-    Verb.INCR: lambda core, key, record: core.ask(Verb.INCR, core.epoch, key, 1, 0, NEVER),
-    Verb.TOUCH: lambda core, key, record: core.ask(Verb.TOUCH, core.epoch, key, NEVER),
+    Verb.SWAP: lambda core, key, record: core.ask(Verb.SWAP, core.epoch, key, ABSENT, record, 0),
+    Verb.INCR: lambda core, key, record: core.ask(Verb.INCR, core.epoch, key, 1, 0, NEVER, 0),
+    Verb.TOUCH: lambda core, key, record: core.ask(Verb.TOUCH, core.epoch, key, NEVER, 0),
 }
 EACH = pytest.mark.parametrize("verb", DECIDING)
 
 
 def swap(core, condition, record):
-    return core.ask(Verb.SWAP, core.epoch, KEY, condition, record)
+    return core.ask(Verb.SWAP, core.epoch, KEY, condition, record, 0)
 
 
 def incr(core, delta, initial=None, expiry_ms=NEVER):
-    return core.ask(Verb.INCR, core.epoch, KEY, delta, initial, expiry_ms)
+    return core.ask(Verb.INCR, core.epoch, KEY, delta, initial, expiry_ms, 0)
 
 
 def touch(core, expiry_ms):
-    return core.ask(Verb.TOUCH, core.epoch, KEY, expiry_ms)
+    return core.ask(Verb.TOUCH, core.epoch, KEY, expiry_ms, 0)
 
 
 def got(core):

@@ -154,6 +154,9 @@ def write_many(
     brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None = None
 ) -> Plan[dict[bytes, Written | KvCacheError]]:
     """Put every record on all owners of its key; returns what became of each."""
+    if brain.flights:
+        for name in records:
+            brain.flights.pop(name, None)
     view = brain.view or brain.require_view()
     for name in islice(records, 1):  # the replication factor is the same for all
         check_reachable(brain, name, acks)

@@ -6,9 +6,11 @@ verb goes (the plans), or anything that touches a socket (the bodies).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final, TypeAlias
 
 from kvcache_client.core.balancing import Balancing, make_balancing
 from kvcache_client.core.breaker import Breaker
@@ -22,9 +24,16 @@ from kvcache_client.core.routing import View
 from kvcache_client.core.space import Spaces
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import NotReady, TopologyError
+from kvcache_client.protocol.verbs import MAX_OPERATION
 from kvcache_client.protocol.version import WRITERS, HybridClock
 
-__all__ = ["Brain", "Counters", "Surroundings"]
+_DOUBTS: Final = 1000
+"""Operations in doubt that a client remembers; one that is older may be applied twice if it is asked again."""
+
+Life: TypeAlias = tuple[str, Any]
+"""A node and what changes when another process takes its place."""
+
+__all__ = ["Brain", "Counters", "Life", "Surroundings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,20 @@ class Counters:
     """Reads that were answered by a miss because no node could (``fail_open``)."""
     failed_open_writes: int = 0
     """Writes that were given up without an error (``fail_open``)."""
+    asked_again: int = 0
+    """Operations whose answer was lost and that were asked again."""
+    computations: int = 0
+    """Values that were computed for ``get_or_compute``."""
+    computed_alone: int = 0
+    """Those of them that were computed without a lease, because no node could give one in time."""
+    failed_computations: int = 0
+    """Computations that raised."""
+    waits: int = 0
+    """Calls that got a value for which another call of this process, or another process, was asked."""
+    stale_served: int = 0
+    """Values past their soft expiry that were returned, while another call refreshed them or because that failed."""
+    void_fills: int = 0
+    """Computed values that were not kept: the key was changed meanwhile, the lease was over, or no node took it."""
     refreshes: int = 0
     """Topologies asked for."""
 
@@ -77,8 +100,32 @@ class Brain:
     """The state of one client."""
 
     __slots__ = (
-        *("_policies", "_random", "attempt", "avoided", "behind", "breaker", "choose", "clock", "config", "counters"),
-        *("down", "health", "hedges", "hlc", "lagging", "level", "nodes", "retries", "spaces", "view"),
+        *(
+            "_operations",
+            "_policies",
+            "_random",
+            "attempt",
+            "avoided",
+            "behind",
+            "breaker",
+            "choose",
+            "clock",
+            "config",
+        ),
+        *(
+            "counters",
+            "doubts",
+            "down",
+            "flights",
+            "health",
+            "hedges",
+            "hlc",
+            "lagging",
+            "level",
+            "nodes",
+            "retries",
+        ),
+        *("spaces", "view"),
     )
 
     def __init__(self, config: ClientConfig, around: Surroundings) -> None:
@@ -102,6 +149,11 @@ class Brain:
         """Picks one of the owners of a key; the policy of calls that name none."""
         self.level = None if config.consistency == "one" else config.consistency
         """The consistency of reads that name none, unless one copy is enough."""
+        self.flights: dict[bytes, Any] = {}
+        """Key -> the computation of its value that is under way in this process; whoever writes the key takes it out."""
+        self.doubts: dict[int, frozenset[Life]] = {}
+        """Operation that is in doubt -> the node processes that may have heard of it."""
+        self._operations = self._numbers()
         self.view: View | None = None
         self.attempt = config.timeout
 
@@ -144,7 +196,23 @@ class Brain:
         self.health.start_over()
         self.breaker.start_over()
         self.lagging.start_over()
+        self.flights.clear()
+        self._operations = self._numbers()
         self.hlc.become(_draw_writer(self._random))
+
+    def _numbers(self) -> Iterator[int]:
+        return count(int(self._random() * (1 << 40)) << 24 | 1)
+
+    def operation(self) -> int:
+        """Return a number for one call, which no other call on the same key has: 40 bits by chance, 24 counted."""
+        return next(self._operations) & MAX_OPERATION or self.operation()
+
+    def remember_doubt(self, operation: int, heard: frozenset[Life]) -> None:
+        """Note who may have heard of an operation that is in doubt, for when it is asked again."""
+        self.doubts[operation] = heard
+        while len(self.doubts) > _DOUBTS:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread was at it too
+                del self.doubts[next(iter(self.doubts))]
 
     def draw(self) -> float:
         """Return a number in [0, 1) by chance."""

@@ -3,78 +3,155 @@
 Here lives how one owner decides and the others get the result. Never here: plain writes, which need no decision.
 
 The first owner that can be reached decides, atomically for the key, and gives the outcome a version; the resulting record
-(never the operation) is then copied to the other owners, so copies can't diverge and may arrive in any order. Once such a
-request has left, silence means ``InDoubt``: it is never sent again by itself.
+(never the operation) is then copied to the other owners, so copies can't diverge and may arrive in any order. Each operation has
+a number, by which the owner and its copies know it again, so it can be asked again and is still applied once. ::
+
+    owner 1 --reply--> copy to the others --> done
+       |the connection broke: again, on a new one
+       |gone, or silent for so long that it counts as down
+       v
+    owner 2, which is asked to decide if owner 1 has certainly heard nothing; else only whether it knows the operation:
+    what owner 1 made of it may be part of what others have copied since, and to do it here too would be to do it twice
+       `does not know it --> InDoubt, with the number
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from kvcache_client.core.answers import REROUTE, REROUTE_PAUSE, as_error, may_reroute, time_left, why_unavailable
-from kvcache_client.core.brain import Brain
+from kvcache_client.core.answers import REROUTE, REROUTE_PAUSE, as_error, may_reroute, why_unavailable
+from kvcache_client.core.brain import Brain, Life
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.core.writing import check_reachable, copy
-from kvcache_client.protocol.errors import ConnectFailed, KvCacheError
-from kvcache_client.protocol.record import make_record, restamp
-from kvcache_client.protocol.verbs import Message, Request, Status, Verb
+from kvcache_client.protocol.errors import ConnectFailed, InDoubt, InvalidOption, KvCacheError
+from kvcache_client.protocol.record import HEADER_BYTES, make_record, restamp, version_of
+from kvcache_client.protocol.verbs import MAX_OPERATION, Message, Request, Status, Verb
 
-__all__ = ["increment", "swap", "touch"]
+__all__ = ["Decision", "decide", "increment", "swap", "touch"]
 
 
 def swap(
-    brain: Brain, name: bytes, condition: int, flags: int, payload: bytes, expiry_ms: int, acks: Acks | None = None
+    brain: Brain,
+    name: bytes,
+    condition: int,
+    flags: int,
+    payload: bytes,
+    expiry_ms: int,
+    acks: Acks | None = None,
+    operation: int | None = None,
 ) -> Plan[tuple[bool, int]]:
     """Write if ``condition`` holds (``verbs.ABSENT``, ``PRESENT`` or a version).
 
     Returns (applied, version): the version now there, 0 if the key is absent.
     """
-    check_reachable(brain, name, acks)
+    number = _begin(brain, name, acks, operation)
     record = make_record(0, expiry_ms, flags, payload)  # the decider stamps it
     began = brain.clock()
-    decider, reply = yield from _decide(brain, name, lambda view: [0, Verb.SWAP, view.epoch, name, condition, record])
-    version: int = reply[2]
-    if reply[1] == Status.MISMATCH:
+    decided = yield from decide(
+        brain, name, lambda view: [0, Verb.SWAP, view.epoch, name, condition, record, number], number
+    )
+    version: int = version_of(decided.reply[2]) if decided.recalled else decided.reply[2]
+    if decided.reply[1] == Status.MISMATCH:
         return False, version
-    yield from copy(brain, name, restamp(record, version), decider, brain.clock() - began, acks)
+    yield from _copy(brain, name, restamp(record, version), decided.node, began, acks, number)
     return True, version
 
 
 def increment(
-    brain: Brain, name: bytes, delta: int, initial: int | None, expiry_ms: int, acks: Acks | None = None
+    brain: Brain,
+    name: bytes,
+    delta: int,
+    initial: int | None,
+    expiry_ms: int,
+    acks: Acks | None = None,
+    operation: int | None = None,
 ) -> Plan[bytes | None]:
     """Add ``delta`` to an integer and return its record; None if it is absent and ``initial`` is None."""
+    number = _begin(brain, name, acks, operation)
 
     def request(view: View) -> Request:
-        return [0, Verb.INCR, view.epoch, name, delta, initial, expiry_ms]
+        return [0, Verb.INCR, view.epoch, name, delta, initial, expiry_ms, number]
 
-    return (yield from _decide_record(brain, name, request, acks))
+    return (yield from _decide_record(brain, name, request, acks, number))
 
 
-def touch(brain: Brain, name: bytes, expiry_ms: int, acks: Acks | None = None) -> Plan[bytes | None]:
+def touch(
+    brain: Brain, name: bytes, expiry_ms: int, acks: Acks | None = None, operation: int | None = None
+) -> Plan[bytes | None]:
     """Give the live record another expiry and return it; None if it is absent."""
-    return (yield from _decide_record(brain, name, lambda view: [0, Verb.TOUCH, view.epoch, name, expiry_ms], acks))
+    number = _begin(brain, name, acks, operation)
+
+    def request(view: View) -> Request:
+        return [0, Verb.TOUCH, view.epoch, name, expiry_ms, number]
+
+    return (yield from _decide_record(brain, name, request, acks, number))
+
+
+def _begin(brain: Brain, name: bytes, acks: Acks | None, operation: int | None) -> int:
+    """Return the number of a call: a new one, or that of the call that is asked again. Raises what is wrong with it."""
+    check_reachable(brain, name, acks)
+    if brain.flights:
+        brain.flights.pop(name, None)
+    if operation is None:
+        return brain.operation()
+    if type(operation) is not int or not 0 < operation <= MAX_OPERATION:
+        raise InvalidOption(f"operation={operation!r:.40}: must be the operation of an InDoubt, from 1 to 2^64 - 1")
+    return operation
 
 
 def _decide_record(
-    brain: Brain, name: bytes, request: Callable[[View], Request], acks: Acks | None
+    brain: Brain, name: bytes, request: Callable[[View], Request], acks: Acks | None, number: int
 ) -> Plan[bytes | None]:
-    check_reachable(brain, name, acks)
     began = brain.clock()
-    decider, reply = yield from _decide(brain, name, request)
-    if reply[1] == Status.MISS:
+    decided = yield from decide(brain, name, request, number)
+    if decided.reply[1] == Status.MISS:
         return None
-    record: bytes = reply[2]
-    yield from copy(brain, name, record, decider, brain.clock() - began, acks)
+    record: bytes = decided.reply[2]
+    if not (decided.recalled and len(record) == HEADER_BYTES):  # of what was touched, only the header is recalled
+        yield from _copy(brain, name, record, decided.node, began, acks, number)
     return record
 
 
-def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Plan[tuple[str, Message]]:
-    """Have the first reachable owner decide; returns it and its reply."""
-    deadline = brain.clock() + brain.config.timeout
+def _copy(
+    brain: Brain, name: bytes, record: bytes, decider: str, began: float, acks: Acks | None, number: int
+) -> Plan[None]:
+    """Bring what ``decider`` has made to the other owners, so that they know the operation too."""
+    try:
+        yield from copy(brain, name, record, decider, brain.clock() - began, acks, number)
+    except InDoubt as error:
+        brain.remember_doubt(number, frozenset({(decider, brain.require_view().lives.get(decider))}))
+        error.operation = number
+        raise
+
+
+class Decision(NamedTuple):
+    """Who answered what; ``recalled`` if it was not decided now but known from before, by a node that did not decide it."""
+
+    node: str
+    reply: Message
+    recalled: bool = False
+
+
+def decide(
+    brain: Brain,
+    name: bytes,
+    request: Callable[[View], Request],
+    number: int,
+    *,
+    repeatable: bool = False,
+    patience: float = 0.0,
+) -> Plan[Decision]:
+    """Have the first reachable owner decide.
+
+    ``number`` is the operation in the request, by which a node knows that it has seen it. ``repeatable`` says that it does no
+    harm if two owners decide. ``patience`` is what a node may take for its answer beyond the usual time, in seconds.
+    """
+    deadline = brain.clock() + brain.config.timeout + patience
+    heard = brain.doubts.get(number, frozenset())
+    doubt: InDoubt | None = None
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -82,30 +159,58 @@ def _decide(brain: Brain, name: bytes, request: Callable[[View], Request]) -> Pl
         for node in view.owners[partition]:
             if node in brain.down:
                 continue
-            asked = request(view)
-            outcome = yield from _ask(brain, node, asked, deadline)
+            life = node, view.lives.get(node)
+            recall = not repeatable and bool(heard - {life})
+            asked: Request = [0, Verb.RECALL, view.epoch, name, number] if recall else request(view)
+            outcome = yield from _ask(brain, node, asked, deadline, patience)
             error = as_error(outcome, node, asked[1])
-            if error is None:
-                return node, outcome
-            failures[node] = error
-            if isinstance(error, REROUTE):
+            if error is None and not (recall and outcome[1] == Status.MISS):
+                return Decision(node, outcome, recall)
+            failures[node] = error = error or InDoubt("this owner does not know the operation", node=node)
+            if isinstance(error, InDoubt) and not recall:
+                heard, doubt = heard | {life}, error
+            elif recall and doubt is None:
+                doubt = InDoubt(f"another owner had heard of it: {error}", node=node)
+            if isinstance(error, ConnectFailed) or recall:
+                continue
+            if isinstance(error, (*REROUTE, InDoubt)):
                 break
-            if not isinstance(error, ConnectFailed):
-                raise error
-            if brain.clock() >= deadline:
-                break
+            raise error
         else:
-            raise why_unavailable(brain, view, partition, failures)
+            raise _undecided(brain, view, partition, failures, doubt, number, heard)
         if not may_reroute(brain, deadline):
-            raise why_unavailable(brain, view, partition, failures)
-        yield REFRESH
+            raise _undecided(brain, view, partition, failures, doubt, number, heard)
+        if isinstance(error, REROUTE):
+            yield REFRESH
+        else:
+            brain.counters.asked_again += 1
         yield Pause(REROUTE_PAUSE)
 
 
-def _ask(brain: Brain, node: str, request: Request, deadline: float) -> Plan[Any]:
-    """Ask one node; it gets an attempt, or what is left of the call."""
-    if brain.clock() + brain.attempt <= deadline:
+def _undecided(
+    brain: Brain,
+    view: View,
+    partition: int,
+    failures: dict[str, KvCacheError],
+    doubt: InDoubt | None,
+    number: int,
+    heard: frozenset[Life],
+) -> KvCacheError:
+    """Return the error of an operation that nobody answered: in doubt, as soon as one node may have heard it."""
+    if doubt is None:
+        return why_unavailable(brain, view, partition, failures)
+    brain.remember_doubt(number, heard)
+    error = type(doubt)(Exception.__str__(doubt), node=doubt.node, detail=doubt.detail)
+    error.__cause__ = doubt
+    error.operation = number
+    return error
+
+
+def _ask(brain: Brain, node: str, request: Request, deadline: float, patience: float) -> Plan[Any]:
+    """Ask one node; it gets an attempt and the ``patience``, or what is left of the call."""
+    if not patience and brain.clock() + brain.attempt <= deadline:
         outcome = yield node, request
     else:
-        (outcome,) = yield Within([(node, request)], time_left(brain, deadline))
+        seconds = max(min(brain.attempt + patience, deadline - brain.clock()), 0.001)
+        (outcome,) = yield Within([(node, request)], seconds)
     return outcome

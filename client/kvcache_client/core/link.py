@@ -53,6 +53,7 @@ def _is_record(field: Any) -> bool:
 _CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "record": _is_record,
     "header": _is_record,
+    "outcome": _is_record,
     "document": _is_bytes,
     "version": _is_integer,
     "epoch": _is_integer,
@@ -79,7 +80,7 @@ def error_of(reply: Message, node: str | None = None, verb: Verb | None = None) 
     if len(reply) < 2 or reply[1].__class__ is not int:
         return MalformedFrame(f"not a reply: {reply!r:.100}", node=node)
     status = reply[1]
-    if status <= Status.CHALLENGE:
+    if status <= Status.GRANTED:
         checks = () if verb is None else _PROMISED.get((verb, status))
         fields = reply[2:]
         # A longer reply is one from the future; what it has more is ignored.

@@ -176,46 +176,76 @@ def store_if(
     payload: bytes,
     expiry_ms: int,
     acks: Acks | None = None,
+    operation: int | None = None,
 ) -> Plan[tuple[bool, int]]:
     """Write an encoded payload if ``condition`` holds; returns (applied, version now there or 0)."""
-    return swap(brain, space.name_of(key), condition, flags, _fitting(brain, payload, key), expiry_ms, acks)
+    return swap(brain, space.name_of(key), condition, flags, _fitting(brain, payload, key), expiry_ms, acks, operation)
 
 
 def _set_if(
-    brain: Brain, space: Space, key: Key, condition: int, value: Value, ttl: Ttl, acks: Acks | None
+    brain: Brain,
+    space: Space,
+    key: Key,
+    condition: int,
+    value: Value,
+    ttl: Ttl,
+    acks: Acks | None,
+    operation: int | None,
 ) -> Plan[bool]:
     flags, payload = space.encode(value)
-    applied, _ = yield from store_if(brain, space, key, condition, flags, payload, expiry_in(brain, ttl), acks)
+    applied, _ = yield from store_if(
+        brain, space, key, condition, flags, payload, expiry_in(brain, ttl), acks, operation
+    )
     return applied
 
 
 def cas(
-    brain: Brain, space: Space, key: Key, value: Value, version: int, ttl: Ttl, acks: Acks | None = None
+    brain: Brain,
+    space: Space,
+    key: Key,
+    value: Value,
+    version: int,
+    ttl: Ttl,
+    acks: Acks | None = None,
+    operation: int | None = None,
 ) -> Plan[bool]:
     """Write if the key still has ``version``."""
     if isinstance(version, bool) or not isinstance(version, int) or version <= PRESENT or version >= 1 << 64:
         raise InvalidOption(f"version={version!r:.40}: must be the version of an Entry")
-    return _set_if(brain, space, key, version, value, ttl, acks)
+    return _set_if(brain, space, key, version, value, ttl, acks, operation)
 
 
-def add(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None) -> Plan[bool]:
+def add(
+    brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None, operation: int | None = None
+) -> Plan[bool]:
     """Write if the key is absent."""
-    return _set_if(brain, space, key, ABSENT, value, ttl, acks)
+    return _set_if(brain, space, key, ABSENT, value, ttl, acks, operation)
 
 
-def replace(brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None) -> Plan[bool]:
+def replace(
+    brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None, operation: int | None = None
+) -> Plan[bool]:
     """Write if the key is there."""
-    return _set_if(brain, space, key, PRESENT, value, ttl, acks)
+    return _set_if(brain, space, key, PRESENT, value, ttl, acks, operation)
 
 
-def touch_key(brain: Brain, space: Space, key: Key, ttl: Ttl, acks: Acks | None = None) -> Plan[bool]:
+def touch_key(
+    brain: Brain, space: Space, key: Key, ttl: Ttl, acks: Acks | None = None, operation: int | None = None
+) -> Plan[bool]:
     """Give the key another time to live; returns whether it is there."""
-    record = yield from touch(brain, space.name_of(key), expiry_in(brain, ttl), acks)
+    record = yield from touch(brain, space.name_of(key), expiry_in(brain, ttl), acks, operation)
     return record is not None
 
 
 def incr(
-    brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl, acks: Acks | None = None
+    brain: Brain,
+    space: Space,
+    key: Key,
+    by: int,
+    initial: int | None,
+    ttl: Ttl,
+    acks: Acks | None = None,
+    operation: int | None = None,
 ) -> Plan[int]:
     """Add ``by`` and return the new number."""
     name = space.name_of(key)
@@ -224,19 +254,26 @@ def incr(
             continue
         if isinstance(number, bool) or not isinstance(number, int) or not INT64_MIN <= number <= INT64_MAX:
             raise InvalidOption(f"{option}={number!r:.40}: must be an integer of at most 64 bits")
-    record = yield from increment(brain, name, by, initial, expiry_in(brain, ttl), acks)
+    record = yield from increment(brain, name, by, initial, expiry_in(brain, ttl), acks, operation)
     if record is None:
         raise KeyNotFound(f"{key!r:.80} does not exist and no initial value was given")
     return int(payload_of(record))
 
 
 def decr(
-    brain: Brain, space: Space, key: Key, by: int, initial: int | None, ttl: Ttl, acks: Acks | None = None
+    brain: Brain,
+    space: Space,
+    key: Key,
+    by: int,
+    initial: int | None,
+    ttl: Ttl,
+    acks: Acks | None = None,
+    operation: int | None = None,
 ) -> Plan[int]:
     """Subtract ``by`` and return the new number."""
     if isinstance(by, bool) or not isinstance(by, int) or not -INT64_MAX <= by <= INT64_MAX:
         raise InvalidOption(f"by={by!r:.40}: must be an integer whose negative fits 64 bits")
-    return incr(brain, space, key, -by, initial, ttl, acks)
+    return incr(brain, space, key, -by, initial, ttl, acks, operation)
 
 
 def get_many(

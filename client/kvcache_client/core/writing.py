@@ -35,7 +35,7 @@ from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, With
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied, StaleFence
 from kvcache_client.protocol.record import restamp, version_of
-from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.verbs import Request, Status, Verb
 
 __all__ = ["Written", "check_reachable", "copy", "write", "write_carefully"]
 
@@ -89,6 +89,8 @@ def check_reachable(brain: Brain, name: bytes, acks: Acks | None) -> None:
 
 def write(brain: Brain, name: bytes, record: bytes, acks: Acks | None = None) -> Plan[Written]:
     """Put ``record`` on all owners of ``name``. The hot path of every set and delete."""
+    if brain.flights:
+        brain.flights.pop(name, None)
     view = brain.view or brain.require_view()
     writers = view.writers_of(name)
     if acks is not None:
@@ -126,11 +128,13 @@ def write_carefully(
     spent: float = 0.0,
     stamped: bool = False,
     paid: bool = False,
+    operation: int = 0,
 ) -> Plan[Written]:
     """Write while nodes fail or the cluster changes; ``tally`` is what owners have answered already.
 
     ``acks`` is what the call asks for, if anything. ``stamped`` says that the version is final (an owner gave it): it is then
-    never stamped again. ``paid`` says that a batch has a token of the retry budget for it.
+    never stamped again. ``paid`` says that a batch has a token of the retry budget for it. ``operation`` is what an owner has
+    decided: the others are to know that it is done.
     """
     deadline = brain.clock() + brain.config.timeout - spent
     tally = tally or _Tally()
@@ -145,7 +149,7 @@ def write_carefully(
             # Under its first version it may lie somewhere: "not applied" can't be said any more.
             tally = _Tally(existed=tally.existed, maybe_applied=tally.maybe_applied or bool(tally.acked))
         asks: list[Ask] = [
-            (node, [0, _PUT, view.epoch, name, record])
+            (node, _put(view, name, record, operation))
             for node in writers
             if node not in tally.acked and node not in tally.failures and node not in brain.down
         ]
@@ -175,11 +179,21 @@ def write_carefully(
 
 
 def copy(
-    brain: Brain, name: bytes, record: bytes, decider: str, spent: float, acks: Acks | None = None
+    brain: Brain, name: bytes, record: bytes, decider: str, spent: float, acks: Acks | None = None, operation: int = 0
 ) -> Plan[Written]:
     """Bring a record that ``decider`` has made and holds to the other owners; ``spent`` seconds of the call are gone."""
     tally = _Tally(acked={decider})
-    return (yield from write_carefully(brain, name, record, tally, acks=acks, spent=spent, stamped=True))
+    return (
+        yield from write_carefully(
+            brain, name, record, tally, acks=acks, spent=spent, stamped=True, operation=operation
+        )
+    )
+
+
+def _put(view: View, name: bytes, record: bytes, operation: int) -> Request:
+    if operation:
+        return [0, Verb.COPY, view.epoch, name, record, operation]
+    return [0, _PUT, view.epoch, name, record]
 
 
 def _held(brain: Brain, view: View, partition: int, tally: _Tally, acks: Acks | None) -> tuple[int, int]:

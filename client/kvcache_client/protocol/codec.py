@@ -22,7 +22,7 @@ from kvcache_client.protocol.compression import expanded
 from kvcache_client.protocol.errors import InvalidKey, UndecodableValue, UnsupportedValue
 from kvcache_client.protocol.extensions import pack_extension, unpack_extension
 from kvcache_client.protocol.limits import KEY_BYTES, VALUE_BYTES_CAP
-from kvcache_client.protocol.record import COMPRESSION_MASK, FLAGS, HEADER_BYTES, MARKED, PayloadType, unfenced
+from kvcache_client.protocol.record import COMPRESSION_MASK, FLAGS, HEADER_BYTES, MARKED, PayloadType, is_soft, unfenced
 from kvcache_client.protocol.refusals import complaint
 from kvcache_client.protocol.serializers import NO_SERIALIZERS, Serializer, load_with
 
@@ -32,6 +32,7 @@ __all__ = [
     "KNOWN_BY_ALL",
     "Key",
     "Known",
+    "SoftRecord",
     "Value",
     "decode_record",
     "encode_key",
@@ -66,6 +67,14 @@ _DAMAGE: Final = (
     *(struct.error, msgpack.exceptions.UnpackException),
 )
 """What Python and msgpack raise when bytes are not what they should be."""
+
+
+class SoftRecord(Exception):
+    """A signal, not an error: whoever knows the time must look first whether ``record`` is past its soft expiry."""
+
+    def __init__(self, record: bytes) -> None:
+        super().__init__()
+        self.record = record
 
 
 class Known(NamedTuple):
@@ -124,7 +133,10 @@ def encode_value(value: Value) -> tuple[int, bytes]:
 
 
 def decode_record(record: bytes, known: Known = KNOWN_BY_ALL) -> Value:
-    """Return the Python value of a live record. Raises ``UndecodableValue`` with the raw record in ``detail``."""
+    """Return the Python value of a live record. Raises ``UndecodableValue`` with the raw record in ``detail``.
+
+    Raises ``SoftRecord`` for one that has a soft expiry: an exception, for it costs all the others nothing.
+    """
     flags = record[FLAGS]
     payload = record[HEADER_BYTES:]
     if flags == _BYTES:
@@ -150,6 +162,8 @@ def _decode_wrapped(record: bytes, flags: int, known: Known) -> Value:
     """Return the value of a record whose payload is not the value itself. Each wrapper may be there once, so this ends."""
     if flags in MARKED and (bare := unfenced(record))[FLAGS] not in MARKED:
         return decode_record(bare, known)
+    if is_soft(record):
+        raise SoftRecord(record)
     if flags == _SERIALIZED:
         return load_with(known.serializers, record[HEADER_BYTES:])
     if 0 < flags & COMPRESSION_MASK == flags & ~_TYPE and flags & _TYPE <= _SERIALIZED:

@@ -359,10 +359,10 @@ class SnapshotDamaged(KvCacheError):
 
 
 class InDoubt(KvCacheError):
-    """The request was sent but its outcome is not known: it may or may not have been applied."""
+    """Sent, and the outcome is not known. ``incr(..., operation=error.operation)`` asks again and never does it twice."""
 
-    code = 64
-    http_status = 504
+    code, http_status = 64, 504
+    operation: int | None = None
 
 
 class ConnectionLost(InDoubt):

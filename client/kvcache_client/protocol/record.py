@@ -25,6 +25,7 @@ __all__ = [
     "MARKED",
     "MARK_BYTES",
     "NEVER",
+    "SOFT_BYTES",
     "TOMBSTONE",
     "TOMBSTONE_MS",
     "VERSION",
@@ -35,14 +36,18 @@ __all__ = [
     "fence_of",
     "fenced",
     "flags_of",
+    "is_soft",
     "is_tombstone",
     "make_record",
     "payload_of",
     "restamp",
     "restored",
+    "soft",
+    "stale_from",
     "tombstone",
     "unfenced",
     "unrestored",
+    "unsoftened",
     "version_of",
     "with_expiry",
 ]
@@ -81,6 +86,8 @@ class PayloadType(IntEnum):
     JSON = 4
     SERIALIZED = 5
     """By a serializer of the caller's own: 1 byte length of its name, its name, what it made of the value."""
+    SOFT = 13
+    """May be refreshed before it expires: 6 bytes time from which it is stale, 1 byte flags of the value, its payload."""
     RESTORED = 14
     """Brought back by a restore over a flush: 8 bytes version up to which that hides, 1 byte flags, the payload."""
     FENCED = 15
@@ -89,6 +96,11 @@ class PayloadType(IntEnum):
 
 _FENCED: Final = int(PayloadType.FENCED)
 _RESTORED: Final = int(PayloadType.RESTORED)
+
+_SOFT: Final = int(PayloadType.SOFT)
+
+SOFT_BYTES: Final = 7
+"""What a soft expiry adds to a payload: itself and the flags of the value."""
 
 MARKED: Final = (_RESTORED, _FENCED)
 """The types that put something before the value; a value may have both, RESTORED outside."""
@@ -174,6 +186,27 @@ def _without(mark: int, record: bytes) -> bytes:
     if record[FLAGS] != mark or len(record) < HEADER_BYTES + MARK_BYTES:
         return record
     return record[:FLAGS] + record[HEADER_BYTES + 8 :]
+
+
+def soft(stale_ms: int, flags: int, payload: bytes) -> tuple[int, bytes]:
+    """Return flags and payload of a value that is stale from ``stale_ms`` on (ms since 1970) and kept for longer."""
+    return PayloadType.SOFT, stale_ms.to_bytes(6, "big") + bytes((flags,)) + payload
+
+
+def is_soft(record: bytes) -> bool:
+    """Say whether a record has a soft expiry."""
+    return record[FLAGS] == _SOFT and len(record) >= HEADER_BYTES + SOFT_BYTES
+
+
+def stale_from(record: bytes) -> int:
+    """Return when a record's soft expiry is, in ms since 1970: its expiry where it has no other."""
+    return expiry_of(unsoftened(record))
+
+
+def unsoftened(record: bytes) -> bytes:
+    """Return the record of the value alone, which expires when it would have become stale."""
+    plain = unrestored(record)
+    return plain[VERSION] + plain[HEADER_BYTES:] if is_soft(plain) else record
 
 
 def payload_of(record: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 __all__ = [
     "ABSENT",
+    "MAX_OPERATION",
     "PRESENT",
     "PROTOCOL_VERSION",
     "PUSH_ID",
@@ -70,6 +71,11 @@ class Verb(IntEnum):
     UNLOCK = 25
     LOCKS = 26
     AUTH = 27
+    LEASE = 28
+    FILL = 29
+    RELEASE = 30
+    COPY = 31
+    RECALL = 32
 
 
 class Status(IntEnum):
@@ -80,6 +86,7 @@ class Status(IntEnum):
     SUPERSEDED = 2
     MISMATCH = 3
     CHALLENGE = 4
+    GRANTED = 5
 
 
 class Role(IntEnum):
@@ -112,6 +119,10 @@ ABSENT: Final = 0
 
 PRESENT: Final = 1
 """Condition of SWAP: the key must exist in any version (replace). Every other number is the version it must have."""
+
+
+MAX_OPERATION: Final = (1 << 64) - 1
+"""The highest number of an operation; the lowest is 1, and 0 stands for none."""
 
 
 _NODES: Final = frozenset({Role.NODE, Role.ADMIN})
@@ -176,19 +187,19 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
         ),
         VerbSpec(
             Verb.SWAP,
-            ("epoch", "key", "condition", "record"),
+            ("epoch", "key", "condition", "record", "operation"),
             ("OK version", "MISMATCH version"),
             "keep the record if the condition holds (0 absent, 1 present, else that version); the node stamps it",
         ),
         VerbSpec(
             Verb.INCR,
-            ("epoch", "key", "delta", "initial?", "expiry_ms"),
+            ("epoch", "key", "delta", "initial?", "expiry_ms", "operation"),
             ("OK record", "MISS"),
             "add to an integer; a missing key starts at initial with that expiry, or is a miss when initial is nil",
         ),
         VerbSpec(
             Verb.TOUCH,
-            ("epoch", "key", "expiry_ms"),
+            ("epoch", "key", "expiry_ms", "operation"),
             ("OK record", "MISS"),
             "give a live record another expiry",
         ),
@@ -259,6 +270,38 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
             ("proof",),
             ("OK protocol cluster node epoch now_ms value_limit proof",),
             "answers the challenge, and nothing else; the reply introduces the node and proves that it knows the secret too",
+        ),
+        VerbSpec(
+            Verb.LEASE,
+            ("epoch", "key", "operation", "lease_ms"),
+            ("OK record", "GRANTED record?", "MISS"),
+            "the record to use; or the task to compute it within so long, with what is past its soft expiry if there is that; "
+            "waits while another has that task and there is no record; MISS: waited in vain",
+        ),
+        VerbSpec(
+            Verb.FILL,
+            ("epoch", "key", "operation", "record"),
+            ("OK version", "MISMATCH version"),
+            "keep what was computed under that lease, under the version of the grant, and answer all who wait for it; "
+            "MISMATCH: the lease is over, or void because the key was written or deleted meanwhile",
+        ),
+        VerbSpec(
+            Verb.RELEASE,
+            ("key", "operation"),
+            ("OK", "MISS"),
+            "give a lease back, or stop waiting for one; MISS: there is none",
+        ),
+        VerbSpec(
+            Verb.COPY,
+            ("epoch", "key", "record", "operation"),
+            ("OK", "MISS", "SUPERSEDED version"),
+            "as PUT, of a record that another owner decided on: this one, too, then knows that the operation is done",
+        ),
+        VerbSpec(
+            Verb.RECALL,
+            ("epoch", "key", "operation"),
+            ("OK outcome", "MISS"),
+            "what came of an operation; MISS: this node does not know it",
         ),
     )
 }

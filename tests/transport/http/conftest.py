@@ -86,13 +86,13 @@ class DictClient:
         if verb == Verb.GET_MANY:
             self.rounds.append(len(fields))
             return (1, int(Status.OK), *(48 if key in self.broken_keys else self.live(key) for key in fields))
-        if verb == Verb.PUT:
+        if verb in (Verb.PUT, Verb.COPY):
             return (1, self._put(fields[1], fields[2]))
         if verb == Verb.PUT_MANY:
             pairs = zip(fields[1::2], fields[2::2], strict=True)
             return (1, int(Status.OK), *(self._put(key, record) for key, record in pairs))
         if verb == Verb.SWAP:
-            return self._swap(*fields[1:])
+            return self._swap(*fields[1:4])
         raise AssertionError(f"unexpected verb {verb}")
 
     def _put(self, key: bytes, record: bytes) -> int:

@@ -14,6 +14,7 @@ from kvcache_client.bodies.aio_grantor import ClientGrantor
 from kvcache_client.bodies.aio_lock import AsyncLock
 from kvcache_client.bodies.aio_session import AsyncSession
 from kvcache_client.bodies.surroundings import real_surroundings
+from kvcache_client.bodies.tracing import Tracing, tracing_for
 from kvcache_client.core import inspecting, plans
 from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
@@ -50,6 +51,8 @@ class AsyncClient:
     {'name': 'Ada'}
     """
 
+    _tracing: Tracing | None = None
+
     def __init__(
         self,
         seeds: str | Sequence[str] = "127.0.0.1:7700",
@@ -75,6 +78,10 @@ class AsyncClient:
         )
         self._session = AsyncSession(addresses, config, real_surroundings())
         self._space = self.brain.spaces.whole
+        self._tracing = tracing_for(config)
+        if self._tracing is not None:
+            self._session = self._tracing.observing(self._session)
+            self._tracing.wrap(self, self._space, awaited=True)
 
     @property
     def brain(self) -> Brain:
@@ -98,6 +105,9 @@ class AsyncClient:
         scoped = object.__new__(type(self))
         scoped._session = self._session
         scoped._space = self.brain.spaces.within(self._space, prefix, serializer)
+        scoped._tracing = self._tracing
+        if scoped._tracing is not None:
+            scoped._tracing.wrap(scoped, scoped._space, awaited=True)
         return scoped
 
     def get(

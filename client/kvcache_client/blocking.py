@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
+from kvcache_client.bodies.tracing import Tracing, tracing_for
 from kvcache_client.core import inspecting, plans
 from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
@@ -49,6 +50,8 @@ class Client:
     {'name': 'Ada'}
     """
 
+    _tracing: Tracing | None = None
+
     def __init__(
         self,
         seeds: str | Sequence[str] = "127.0.0.1:7700",
@@ -74,6 +77,10 @@ class Client:
         )
         self._session = BlockingSession(addresses, config, real_surroundings())
         self._space = self.brain.spaces.whole
+        self._tracing = tracing_for(config)
+        if self._tracing is not None:
+            self._session = self._tracing.observing(self._session)
+            self._tracing.wrap(self, self._space, awaited=False)
 
     @property
     def brain(self) -> Brain:
@@ -92,6 +99,9 @@ class Client:
         scoped = object.__new__(type(self))
         scoped._session = self._session
         scoped._space = self.brain.spaces.within(self._space, prefix, serializer)
+        scoped._tracing = self._tracing
+        if scoped._tracing is not None:
+            scoped._tracing.wrap(scoped, scoped._space, awaited=False)
         return scoped
 
     def get(

@@ -63,6 +63,10 @@ class ClientConfig:
     """Compress payloads of more bytes than this, 1024 by default; kept only if it made them smaller."""
     expanded_limit: int = VALUE_BYTES_CAP
     """Bytes that a payload may have before it is compressed, and after it is expanded."""
+    tracing: Any = False
+    """True for one OpenTelemetry span per call (an extra of the package), or the tracer that makes them."""
+    trace_keys: bool = False
+    """Whether spans hold keys in clear; a key may be nobody's business."""
     backoff: Backoff = field(default_factory=Backoff)
     """How long a node that can't be reached is left alone."""
 
@@ -75,6 +79,8 @@ class ClientConfig:
         check_balancing(self.balancing, self.zone)
         if not 0 < self.value_limit <= VALUE_BYTES_CAP:
             raise InvalidOption(f"value_limit={self.value_limit!r}: must be 1 to {VALUE_BYTES_CAP} bytes")
+        if self.trace_keys and self.tracing is False:
+            raise InvalidOption("trace_keys=True and tracing=False contradict each other: there are no spans")
         self.value_form()
 
     def value_form(self) -> ValueForm:

@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+REPORTS := build/loadtest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench replay clean
+.PHONY: help run test chaos check format bench replay loadtest clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +22,7 @@ run: $(READY)  ## a local cluster of three nodes until Ctrl-C
 	$(BIN)/kvcache up
 
 test: $(READY)  ## the whole test suite
+	@.ci/chromium
 	$(BIN)/python -m pytest -q
 
 chaos: $(READY)  ## every fault at full length under load, with figures (KVCACHE_CHAOS_SEED plays a seed again)
@@ -42,5 +44,10 @@ bench: $(READY)  ## side by side with redis-py, pymemcache, aiomcache, emcache
 replay: $(READY)  ## a real cache trace through the real client, against a cluster that it starts
 	$(BIN)/python -m loadtests.replay --start-cluster $(ARGS)
 
+loadtest: $(READY)  ## 30 s of Locust against a cluster that it starts, with a kill in the middle; writes a report
+	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --start-cluster -u 20 -r 20 -t 30s \
+	  --faults loadtests/faults/kill.toml --slo "get.failed=0,failed<0.1%,lost=0,old=0,wrong=0" \
+	  --report $(REPORTS)/report.html --csv $(REPORTS)/locust --html $(REPORTS)/locust.html $(or $(ARGS),ReadWrite)
+
 clean:  ## remove everything that make built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,90 @@
+"""Users under Locust: they wait side by side, and they notice when a cache lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import LoopThread, ServingNode
+from locust_process import run_script
+
+from loadtests.proxy import Proxy
+from loadtests.server_process import free_ports
+
+
+def test_200_users_of_one_process_overlap_their_waits(
+    loop_thread: LoopThread, start_node: Callable[..., ServingNode]
+) -> None:
+    """The node answers each request 0.2 s late. If one user's wait held up another, fewer would be under way at once."""
+    (port,) = free_ports(1)
+    proxy = Proxy("127.0.0.1", port)
+    loop_thread.run(proxy.__aenter__())
+    try:
+        start_node(listen=f"127.0.0.1:{port}", advertise=proxy.address)
+        loop_thread.call(lambda: proxy.delay(0.2))
+        ran = run_script("overlap.py", f"kvcache://{proxy.address}")
+    finally:
+        loop_thread.run(proxy.__aexit__())
+    assert "at once 200" in ran.output, ran.output
+
+
+def _found(*words: str) -> dict[str, Any]:
+    ran = run_script("lying_cache.py", *words)
+    lines = [line for line in ran.output.splitlines() if line.startswith("FOUND ")]
+    assert ran.code == 0, ran.output
+    assert lines, ran.output
+    found: dict[str, Any] = json.loads(lines[0].removeprefix("FOUND "))
+    return found
+
+
+def test_an_honest_cache_is_found_honest() -> None:
+    found = _found("nothing", "WriteHeavy")
+    facts = found["facts"]
+    assert found["lies"] == found["locust failures"] == found["failed"] == found["in doubt"] == 0
+    assert facts["checked"] > 10
+    assert not {name for name in ("lost", "old", "wrong", "unreadable") if facts.get(name)}
+    assert {"get hit n1", "get miss n1", "set ok n1", "delete ok n1"} == set(found["locust rows"])
+
+
+@pytest.mark.parametrize(
+    ("lie", "fact"), [("old", "old"), ("wrong", "wrong"), ("damaged", "wrong"), ("forgets", "lost")]
+)
+def test_each_lie_is_counted_as_what_it_is(lie: str, fact: str) -> None:
+    found = _found(lie, "ReadWrite")
+    assert found["lies"] > 20
+    assert found["facts"][fact] == found["lies"]
+    others = {"old", "wrong", "lost"} - {fact}
+    assert not {name for name in others if found["facts"].get(name)}
+    if fact != "lost":
+        assert found["locust failures"] == found["lies"]
+
+
+def test_an_acknowledged_write_that_was_dropped_is_lost_until_the_key_is_written_again() -> None:
+    found = _found("drops", "ReadWrite")
+    assert found["lies"] > 20
+    assert found["facts"]["lost"] > 0
+    assert not found["facts"].get("wrong")
+
+
+def test_what_is_gone_while_nodes_evict_is_evicted_and_not_lost() -> None:
+    found = _found("forgets", "ReadWrite", "evicting")
+    assert found["reasons"] >= found["lies"] > 20
+    assert not found["facts"].get("lost")
+
+
+def test_a_counter_that_forgets_an_increment_is_noticed() -> None:
+    found = _found("miscounts", "Counter")
+    assert found["lies"] > 20
+    assert found["facts"]["old"] > 0
+    assert found["facts"]["lost"] == found["lies"]
+
+
+def test_failed_reads_and_writes_in_doubt_are_told_apart() -> None:
+    failing, silent = _found("fails", "ReadWrite"), _found("silent", "ReadWrite")
+    assert (failing["failed"], failing["in doubt"]) == (failing["lies"], 0)
+    assert (silent["failed"], silent["in doubt"]) == (0, silent["lies"])
+    assert "get failed n1" in failing["locust rows"]
+    assert "set in doubt n1" in silent["locust rows"]
+    assert not silent["facts"].get("lost")

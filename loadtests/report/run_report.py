@@ -5,6 +5,7 @@ Here lives what it shows and in which order. Never here: how a chart is drawn (`
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import defaultdict
@@ -18,6 +19,7 @@ from loadtests.report.chart import Chart, Mark, Series, line_chart
 from loadtests.report.page import Card, Tone, cards, page, section, table
 from loadtests.report.recovery import cost_of
 from loadtests.report.scale import bytes_text, milliseconds_text, share_text
+from loadtests.report.summary import summary
 from loadtests.report.timelines import Point, Timelines
 from loadtests.run.outcome import Outcome, machine
 from loadtests.run.recording import FAILED, IN_DOUBT
@@ -32,10 +34,11 @@ _SILENCE: Final = 2.5
 
 
 def write_report(outcome: Outcome, path: str) -> None:
-    """Write the report; its folder is made where there is none."""
+    """Write the report, and its figures as JSON beside it; their folder is made where there is none."""
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(render(outcome, machine()), encoding="utf-8")
+    place.with_suffix(".json").write_text(json.dumps(summary(outcome), indent=2) + "\n", encoding="utf-8")
 
 
 def render(outcome: Outcome, host: Mapping[str, str]) -> str:

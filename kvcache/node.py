@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import random
 import secrets
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -37,6 +35,7 @@ from kvcache.cluster.operator import Operator
 from kvcache.cluster.registry import Registry
 from kvcache.cluster.repairer import Repairer
 from kvcache.cluster.twins import Place
+from kvcache.events import journal
 from kvcache.janitor import Janitor
 from kvcache.loop_lag import LoopLag
 from kvcache.node_statistics import describe_node
@@ -47,24 +46,24 @@ from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
+from kvcache.topology_events import what_happened
 from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
+from kvcache.transport.watch import RequestWatch, tell_slow
 from kvcache_client import AsyncClient, ClientConfig
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.routing import View
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.topology import Member, Topology
-from kvcache_client.protocol.errors import InvalidOption, NotReady, TopologyError
+from kvcache_client.protocol.errors import NotReady
 from kvcache_client.protocol.record import TOMBSTONE_MS
 from kvcache_client.protocol.verbs import Role
 from kvcache_client.protocol.version import WRITERS, HybridClock
 
-__all__ = ["Node", "run"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["Node"]
 
 _GRACE_SECONDS: Final = 3.0
 """What HTTP requests under way get to finish when the node stops."""
@@ -106,8 +105,9 @@ class Node:
         )
         self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit), self._guard)
         limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
-        self.listener = Listener(self.service, self._door, limits, self._guard)
-        self.listener.watch.follow(self.service)
+        watch = RequestWatch(options.slow_ms / 1000, tell_slow)
+        watch.follow(self.service)
+        self.listener = Listener(self.service, self._door, limits, self._guard, watch)
         loop = asyncio.get_running_loop()
         self.loop_lag = LoopLag(loop.time, loop.call_later)
         self._janitor = Janitor(self.service, options.memory)
@@ -145,7 +145,8 @@ class Node:
         # What is alive now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        _log.info("node %s serves cluster %s at %s", self.options.id, self.options.cluster, self.options.advertise)
+        options = self.options
+        journal.say("node_serving", node=options.id, cluster=options.cluster, address=options.advertise)
 
     def _identity(self) -> Identity:
         return Identity(self.options.id, self.options.cluster, self.options.value_limit)
@@ -239,7 +240,7 @@ class Node:
             before = self.service.ownership
             if before is not None and topology.epoch <= before.epoch:
                 if topology.epoch == before.epoch and topology != before.topology:
-                    _log.error("refused another document of epoch %d: %r", topology.epoch, topology)
+                    journal.say("document_refused", epoch=topology.epoch, document=topology)
                 return
             loop = asyncio.get_running_loop()
             view, ownership = await loop.run_in_executor(None, _derive, self.options.id, topology, before)
@@ -252,7 +253,9 @@ class Node:
             self.loader.follow(ownership)
             if before is not None and _returned(before.topology, topology):
                 self.repairer.suspect_all()  # what was missed and not made good by now is found this way
-            _log.info("epoch %d: %r", topology.epoch, topology)
+            journal.say("topology_adopted", epoch=topology.epoch, document=topology)
+            for event, fields in what_happened(before.topology, topology) if before else ():
+                journal.say(event, **fields)
             mine = topology.member(self.options.id)
             if (other := self.place.taken_by(topology)) is not None:
                 self._spawn(self._make_way(other))
@@ -264,13 +267,13 @@ class Node:
         if await self.place.is_lost_to(other):
             self.service.begin_loading(range(PARTITIONS))  # until it has ended it answers no reads
         elif self._membership is not None:
-            _log.warning("the document has another life of %s, which is gone; taking its place", other.id)
+            journal.say("place_taken_back", member=other.id)
             self.loader.sync(f"{self.incarnation}-{secrets.token_hex(4)}")
             await self._membership.register_again()
 
     def _came_back(self, epoch: int) -> None:
         """The others have taken this node for dead, and did without it."""
-        _log.warning("the cluster took this node for down; pulling what it missed")
+        journal.say("taken_for_down")
         self.loader.sync(f"{self.incarnation}-{epoch}")
         if self._membership is not None:
             self._spawn(self._membership.say_syncing())
@@ -282,7 +285,7 @@ class Node:
             self.service.hesitating = True
             self.loader.collect()
             return
-        _log.warning("this process stood still for %d ms; pulling what it missed", ms)
+        journal.say("stood_still", ms=ms)
         if ms > TOMBSTONE_MS // 2:  # what was deleted meanwhile may be forgotten elsewhere: start empty
             self._janitor.wipe()
         self.loader.sync(f"{self.incarnation}-{secrets.token_hex(4)}")
@@ -310,8 +313,8 @@ class Node:
         while True:
             try:
                 await work()
-            except Exception:  # noqa: BLE001  # the edge of the background: it has nobody else to tell
-                _log.exception("bug in a background task of the node")
+            except Exception as error:  # noqa: BLE001  # the edge of the background: it has nobody else to tell
+                journal.say("background_bug", error_info=error)
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def stop(self) -> None:
@@ -369,35 +372,3 @@ def _derive(node: str, topology: Topology, before: Ownership | None) -> tuple[Vi
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-async def run(options: NodeOptions) -> int:
-    """Run a node until SIGTERM or SIGINT; returns the exit code of its process.
-
-    Raises ``InvalidOption`` if it cannot listen where it is told to, or another process lives under its id, and
-    ``TopologyError`` when another one has taken its place.
-    """
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    node = Node(options)
-    starting = loop.create_task(node.start(), name="node start")
-    waiting = loop.create_task(stopped.wait(), name="node stop")
-    lost = loop.create_task(node.place.lost.wait(), name="node displaced")
-    try:
-        # Joining waits for coordination as long as it takes; a signal must end that too.
-        await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-        await asyncio.wait((waiting, lost), return_when=asyncio.FIRST_COMPLETED)
-        if node.place.reason:
-            raise TopologyError(node.place.reason)
-    except OSError as error:
-        raise InvalidOption(f"cannot listen on {options.listen}: {error.strerror or error}") from error
-    finally:
-        for task in (starting, waiting, lost):
-            task.cancel()
-        await asyncio.wait((starting,))
-        await node.stop()
-    return 0

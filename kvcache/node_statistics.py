@@ -13,6 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from kvcache.events import journal
 from kvcache.service.ownership import Ownership
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def describe_node(node: Node) -> dict[str, Any]:
         "topology": _topology(node, ownership, owned),
         "move": _move(node, ownership),
         **_exchange(node),
+        "events": journal.as_dict(),
     }
 
 

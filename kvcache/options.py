@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kvcache import option_values as read
+from kvcache.logs import FORMATS, LEVELS
 from kvcache_client.placement.topology import MAX_REPLICATION_FACTOR, MAX_WEIGHT, Member
 from kvcache_client.protocol.errors import InvalidOption, TopologyError
 from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
@@ -68,7 +69,9 @@ _VALUE: Final = read.within(1, VALUE_BYTES_CAP, read.parse_size)
 _WEIGHT: Final = read.within(1, MAX_WEIGHT, read.parse_integer)
 _COPIES: Final = read.within(1, MAX_REPLICATION_FACTOR, read.parse_integer)
 _CONNECTIONS: Final = read.within(1, 1_000_000, read.parse_integer)
-_LOG_LEVEL: Final = read.parse_choice("debug", "info", "warning", "error")
+_LOG_LEVEL: Final = read.parse_choice(*LEVELS)
+_LOG_FORMAT: Final = read.parse_choice(*FORMATS)
+_SLOW_MS: Final = read.within(0, 3_600_000, read.parse_integer)
 
 OPTIONS: Final[Mapping[str, Option]] = {
     row.name: row
@@ -87,7 +90,9 @@ OPTIONS: Final[Mapping[str, Option]] = {
         Option(
             "secret_file", read.parse_path, "FILE", "The secrets that are asked for; else KVCACHE_SECRET holds one."
         ),
-        Option("log_level", _LOG_LEVEL, "LEVEL", "One of debug, info, warning, error."),
+        Option("log_level", _LOG_LEVEL, "LEVEL", "One of debug, info, warning, error; SIGUSR1 and SIGUSR2 step it."),
+        Option("log_format", _LOG_FORMAT, "FORMAT", "One of text, json."),
+        Option("slow_ms", _SLOW_MS, "MS", "A request that takes longer is told in the log; 0 is never."),
     )
 }
 """Every option of a node, in the order of ``NodeOptions``."""
@@ -118,6 +123,9 @@ class NodeOptions:
     secret_file: str = ""
     """Where the secrets are; they are never an option themselves, for every user of a machine sees its command lines."""
     log_level: str = "info"
+    log_format: str = "text"
+    slow_ms: int = 100
+    """Milliseconds of the event loop that one request may take before the log tells of it."""
 
     def __post_init__(self) -> None:
         for option in OPTIONS.values():

@@ -19,6 +19,7 @@ from polling import PATIENCE, wait_until
 
 from kvcache.cluster.controller import Timings
 from kvcache.cluster.embedded import EmbeddedValkey
+from kvcache.events import journal
 from kvcache.node import Node
 from kvcache.options import NodeOptions
 
@@ -146,6 +147,12 @@ class ServingCluster:
 
     def __repr__(self) -> str:
         return f"<ServingCluster {self.name} {self.nodes}>"
+
+
+@pytest.fixture(autouse=True)
+def fresh_journal() -> None:
+    """No test is kept from a log line because the one before has just said the same."""
+    journal.forget()
 
 
 @pytest.fixture(scope="session")

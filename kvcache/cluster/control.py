@@ -7,7 +7,6 @@ here: the parts themselves, or the messages by which all this is asked for.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, Final
@@ -17,6 +16,7 @@ from kvcache.cluster.handover import Handover
 from kvcache.cluster.loader import Loader
 from kvcache.cluster.lock_store import Held, LockStore
 from kvcache.cluster.registry import Registry
+from kvcache.events import journal
 from kvcache.service.service import Service
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import ControlPlaneUnavailable, InvalidOption, KvCacheError, NotReady, StaleFence
@@ -24,9 +24,6 @@ from kvcache_client.protocol.record import TOMBSTONE_MS
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, version_at
 
 __all__ = ["CHANGES", "NodeControl"]
-
-_audit = logging.getLogger("kvcache.audit")
-"""One line for each operation: who, what, under which fence, and what came of it."""
 
 _NAME_CHARACTERS: Final = 200
 
@@ -107,7 +104,7 @@ class NodeControl:
         """Compare partitions with their other owners and copy what differs; returns (compared, copied) records."""
         compared, copied = await self.repairing(partitions)
         if copied:
-            _audit.info("repair of %d partitions: %d records compared, %d copied", len(partitions), compared, copied)
+            journal.say("repaired", partitions=len(partitions), compared=compared, copied=copied)
         return compared, copied
 
     async def change(self, fence: int, change: dict[str, Any]) -> int:
@@ -116,9 +113,9 @@ class NodeControl:
         try:
             topology = await self._changed(fence, change)
         except KvCacheError as error:
-            _audit.warning("%s: %s, fence %d: refused: %s", who, wish, fence, error)
+            journal.say("operation_refused", who=who, wish=wish, fence=fence, error=error)
             raise
-        _audit.info("%s: %s, fence %d: done, epoch %d", who, wish, fence, topology.epoch)
+        journal.say("operation_done", who=who, wish=wish, fence=fence, epoch=topology.epoch)
         return topology.epoch
 
     async def _changed(self, fence: int, change: dict[str, Any]) -> Topology:
@@ -167,7 +164,7 @@ class NodeControl:
         # a client that makes numbers up must not use up those of the locks.
         self._service.fences.saw("lock" if resource.startswith("user:") else resource, answer.fence)
         if not resource.startswith("user:"):
-            _audit.info("%s locks %s for %s, fence %d", owner, resource, reason or "?", answer.fence)
+            journal.say("locked", owner=owner, resource=resource, reason=reason or "?", fence=answer.fence)
         return answer.fence
 
     async def renew(self, resource: str, token: str, lease_ms: int) -> bool:

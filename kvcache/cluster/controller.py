@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,7 @@ from kvcache.cluster.failpoints import reached
 from kvcache.cluster.heartbeat import Heartbeats
 from kvcache.cluster.lock import Lock
 from kvcache.cluster.registry import Registry
+from kvcache.events import journal
 from kvcache_client.core.effects import Plan, Within
 from kvcache_client.core.reading import as_error
 from kvcache_client.placement.topology import Topology
@@ -38,8 +38,6 @@ from kvcache_client.protocol.errors import (
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["Controller", "Timings", "reports_of"]
-
-_log = logging.getLogger(__name__)
 
 _ASK_SECONDS: Final = 0.5
 """What a report may take."""
@@ -111,10 +109,10 @@ class Controller:
                 async with self._lock() as lock:
                     self.controlling = True
                     self._seen = {}
-                    _log.info("this node controls the cluster now, fence %d", lock.fence)
+                    journal.say("controlling", fence=lock.fence)
                     await self._control(lock)
             except (AdminBusy, LockLost, ControlPlaneUnavailable) as error:
-                _log.debug("not controlling: %s", error)
+                journal.say("not_controlling", error=error)
             finally:
                 self.controlling = False
             await asyncio.sleep(self._timings.lease / 3)
@@ -125,7 +123,7 @@ class Controller:
             try:
                 busy = await self._step()
             except (TopologyError, StaleFence) as error:
-                _log.warning("the document can't be changed: %s", error)
+                journal.say("document_unchanged", error=error)
                 busy = False
             await asyncio.sleep(self._timings.look_closely if busy else self._timings.look)
 
@@ -152,7 +150,7 @@ class Controller:
             reached(f"controller-before-{stage}")
         if document is not topology and await self._registry.commit(document, topology.epoch):
             reached(f"controller-after-{stage}")
-            _log.info("epoch %d follows %d: %r", document.epoch, topology.epoch, document)
+            journal.say("document_changed", epoch=document.epoch, before=topology.epoch, document=document)
             await self._spread(document)
             return True
         return document.move is not None
@@ -172,7 +170,7 @@ class Controller:
         document = reseeded(known, highest)
         if not await self._registry.restore(document):
             raise ControlPlaneUnavailable("the coordinator holds the document of another cluster of this name")
-        _log.warning("the coordinator had lost epoch %d; it was given epoch %d", known.epoch, document.epoch)
+        journal.say("document_given_back", lost=known.epoch, epoch=document.epoch)
         await self._spread(document)
         return document
 

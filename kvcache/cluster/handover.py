@@ -9,11 +9,11 @@ is told to the owner as partitions to pull again from its co-owners (RESYNC).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Any, Final
 
+from kvcache.events import journal
 from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.pulling import ask, put_all
@@ -23,8 +23,6 @@ from kvcache_client.protocol.record import version_of
 from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = ["Handover"]
-
-_log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS: Final = 0.2
 _FORWARD_SECONDS: Final = 0.05
@@ -78,7 +76,7 @@ class Handover:
                         break
                 await self._confess(owner)
             except KvCacheError as error:
-                _log.info("handing over to %s: %s", owner, error)
+                journal.say("handover_failed", owner=owner, error=error)
         return hints.owners().get(owner, 0)
 
     async def _deliver(self, owner: str, batch: list[tuple[int, bytes, int]]) -> bool:

@@ -12,18 +12,16 @@ What is read back is untrusted: whatever is not a small JSON object of a well-fo
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from kvcache.cluster.coordinator import Coordinator, checked_cluster
+from kvcache.events import journal
 from kvcache_client.placement.fields import NAME
 from kvcache_client.placement.topology import MAX_MEMBERS
 from kvcache_client.protocol.errors import InvalidOption
 
 __all__ = ["BODY_BYTES", "TTL_MS", "Heartbeats"]
-
-_log = logging.getLogger(__name__)
 
 BODY_BYTES: Final = 16 * 1024
 """Largest heartbeat, as JSON."""
@@ -97,9 +95,7 @@ class Heartbeats:
                 damaged[member_id] = error
         for member_id, reason in damaged.items():
             if member_id not in self._damaged:
-                _log.warning(
-                    "ignored the damaged heartbeat of %.80r in cluster %r: %s", member_id, self.cluster, reason
-                )
+                journal.say("heartbeat_damaged", member=f"{member_id:.80}", cluster=self.cluster, error=reason)
         self._damaged = frozenset(damaged)
         return bodies
 

@@ -11,10 +11,10 @@ them here before the move is switched). Partitions whose digests are equal are n
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from kvcache.events import journal
 from kvcache.service.loading import Loading
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Service
@@ -24,8 +24,6 @@ from kvcache_client.protocol.errors import KvCacheError, NotReady
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["Loader"]
-
-_log = logging.getLogger(__name__)
 
 _GROUP: Final = 64
 """Partitions compared in one request: a few milliseconds of work for the node that is asked."""
@@ -85,7 +83,7 @@ class Loader:
                 self.receiving.begin("", ())
         elif move.stage == "stream" and self.receiving.session != move.id:
             self.receiving.begin(move.id, ownership.moving)
-            _log.info("move %s: receiving %d partitions", move.id, self.receiving.left)
+            journal.say("receiving", move=move.id, partitions=self.receiving.left)
         elif self.receiving.left:  # switched while something was missing: it must not be answered for
             missing = [partition for partition, loading in enumerate(self.receiving.flags) if loading]
             self._service.begin_loading(missing)
@@ -131,7 +129,7 @@ class Loader:
             try:
                 reply = await self._run(ask(node, [0, Verb.DELIVER, me], _COLLECT_SECONDS))
             except KvCacheError as error:
-                _log.warning("%s does not hand over what it keeps for us: %s", node, error)
+                journal.say("hints_withheld", source=node, error=error)
                 return  # it delivers by itself when it can
             if not reply[2]:
                 return
@@ -149,7 +147,7 @@ class Loader:
             try:
                 await self._pull(loading, session, node, scope, partitions)
             except KvCacheError as error:
-                _log.info("pulling %d partitions from %s: %s", len(partitions), node, error)
+                journal.say("pull_failed", partitions=len(partitions), source=node, error=error)
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
                 for partition in partitions:

@@ -7,7 +7,6 @@ becomes of the cluster as a whole (``controller``), or data (``loader``, ``hando
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -16,12 +15,11 @@ from kvcache.cluster.controller import Timings
 from kvcache.cluster.heartbeat import Heartbeats
 from kvcache.cluster.outage import Outage
 from kvcache.cluster.registry import Registry
+from kvcache.events import journal
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import ControlPlaneUnavailable, TopologyError
 
 __all__ = ["Membership"]
-
-_log = logging.getLogger(__name__)
 
 _BEATS_TO_LIVE: Final = 6
 """Heartbeats that may be lost before a node counts as missing."""
@@ -132,7 +130,7 @@ class Membership:
         try:
             await self._heartbeats.forget(self.member.id)
         except ControlPlaneUnavailable as error:
-            _log.info("the heartbeat of %s runs out by itself: %s", self.member.id, error)
+            journal.say("heartbeat_left", member=self.member.id, error=error)
 
     def __repr__(self) -> str:
         return f"<Membership of {self.member.id} in {self._registry!r}>"

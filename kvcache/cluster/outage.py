@@ -5,15 +5,13 @@ Here lives the back-off and its two log lines. Never here: what failed, or the w
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from kvcache.events import journal
 from kvcache_client.protocol.errors import KvCacheError
 
 __all__ = ["BACKOFF_SECONDS", "Outage", "delays"]
-
-_log = logging.getLogger(__name__)
 
 BACKOFF_SECONDS: Final = (0.05, 2.0)
 """The first and the longest wait after a failure."""
@@ -43,13 +41,13 @@ class Outage:
         """Count a failure, log the first, and return the seconds to wait before the next attempt."""
         self.failures += 1
         if self.failures == 1:
-            _log.warning("%s: %s; trying again until it answers", self.consequence, error)
+            journal.say("coordination_lost", consequence=self.consequence, error=error)
         return next(self._delays)
 
     def over(self) -> None:
         """Start afresh after a success, and log it if there were failures."""
         if self.failures:
-            _log.info("coordination answers again after %d failed attempts", self.failures)
+            journal.say("coordination_back", failures=self.failures)
             self.failures = 0
             self._delays = delays(self._jitter)
 

@@ -17,7 +17,6 @@ older than what was seen before is never handed on: an empty or rolled-back serv
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -25,12 +24,11 @@ from typing import Any, Final
 from kvcache.cluster.changes import registered
 from kvcache.cluster.coordinator import COORDINATOR_SECONDS, Coordinator, Subscription, checked_cluster
 from kvcache.cluster.outage import Outage, delays
+from kvcache.events import journal
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import ControlPlaneUnavailable, StaleFence, TopologyError
 
 __all__ = ["Registry"]
-
-_log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 1.0
 """How long a change may go unnoticed when its event was lost."""
@@ -209,7 +207,7 @@ class Registry:
                         document, complaint = await self._newer(latest)
                         outage.over()
                         if complaint and complaint != oddity:
-                            _log.warning("%s; keeping %r", complaint, latest)
+                            journal.say("document_ignored", complaint=complaint, document=latest)
                         oddity = complaint
                         if document is not None:
                             latest = document

@@ -10,11 +10,11 @@ meets writes under way, or another repair, does no harm.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
+from kvcache.events import journal
 from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.pulling import Row, digests, peek_all, put_all, rows
@@ -24,8 +24,6 @@ from kvcache_client.protocol.record import HEADER_BYTES
 from kvcache_client.protocol.verbs import Status
 
 __all__ = ["Repairer", "difference"]
-
-_log = logging.getLogger(__name__)
 
 _GROUP: Final = 32
 _FETCHED: Final = 16
@@ -100,9 +98,9 @@ class Repairer:
                 try:
                     await self.repair(group)
                 except KvCacheError as error:
-                    _log.info("comparing %d partitions: %s", len(group), error)
+                    journal.say("comparing_failed", partitions=len(group), error=error)
                 await asyncio.sleep(_PAUSE_SECONDS)
-            _log.info("compared all that this node answers first for; %d records copied", self.copied - copied)
+            journal.say("copies_compared", copied=self.copied - copied)
 
     def _by_owner(self, partitions: Iterable[int]) -> dict[str, list[int]]:
         ownership = self._service.ownership

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable
 
+from kvcache.events import journal
 from kvcache_client.bodies.aio_connection import connect
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.reading import as_error
@@ -22,8 +22,6 @@ from kvcache_client.protocol.errors import InvalidOption, KvCacheError
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["Place", "lives"]
-
-_log = logging.getLogger(__name__)
 
 
 class Place:
@@ -62,7 +60,7 @@ class Place:
         if other.address == mine.address or not await lives(self._brain(), other):
             return False
         self.reason = f"node {mine.id} lives at {other.address} now; this process at {mine.address} must end"
-        _log.error("%s", self.reason)
+        journal.say("place_lost", reason=self.reason)
         self.lost.set()
         return True
 

@@ -7,9 +7,7 @@ Never here: what an option means (``options``) or what a node does (``kvcache.no
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
 from typing import Any, Final
@@ -17,6 +15,7 @@ from typing import Any, Final
 import typer
 
 from kvcache.commands.outcome import reported
+from kvcache.logs import configure_log
 from kvcache.option_values import format_size
 from kvcache.options import CONFIG_VARIABLE, OPTIONS, NodeOptions, Option, load_options
 
@@ -52,12 +51,8 @@ def _node(*, config: str | None = None, **given: object) -> None:
     The command line goes before the environment, the environment before the file.
     """
     options = load_options(given, os.environ, config)
-    logging.basicConfig(
-        level=options.log_level.upper(),
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)s {options.id or 'node'} %(name)s: %(message)s",
-    )
-    from kvcache.node import run
+    configure_log(options.log_level, options.log_format, options.id or "node")
+    from kvcache.node_process import run
 
     raise typer.Exit(_loop_runner()(run(options)))
 

@@ -11,19 +11,17 @@ and a program with the right secret that shares the address (a proxy, a host wit
 from __future__ import annotations
 
 import ipaddress
-import logging
 import secrets as chance
 from collections.abc import Callable
 from typing import Final
 
+from kvcache.events import journal
 from kvcache_client.protocol.auth import NO_SECRETS, Claim, Secret, Secrets
 from kvcache_client.protocol.errors import MalformedFrame, Unauthenticated
 from kvcache_client.protocol.limits import NONCE_BYTES
 from kvcache_client.protocol.verbs import Message, Role
 
 __all__ = ["Guard", "Guesses", "network_of", "open_guard"]
-
-_log = logging.getLogger(__name__)
 
 _LOG_SECONDS: Final = 1.0
 _ADDRESSES: Final = 4096
@@ -113,7 +111,7 @@ class Guard:
         now = self._now()
         if now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
-            _log.warning("refused %s from %s; %d so far", what, network, self.refused)
+            journal.say("guess_refused", what=what, network=network, so_far=self.refused)
 
     def __repr__(self) -> str:
         return f"<Guard {self.secrets!r} refused={self.refused}>"

@@ -12,10 +12,10 @@ The sniffer hands over the transport with the bytes that it has seen, and is nev
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import Final, Protocol
 
+from kvcache.events import journal
 from kvcache.service.service import Service
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, network_of, open_guard
@@ -26,10 +26,7 @@ from kvcache_client.protocol.framing import is_stream_byte
 
 __all__ = ["Door", "Listener"]
 
-_log = logging.getLogger(__name__)
-
 _SWEEP_SECONDS: Final = 0.5
-_LOG_SECONDS: Final = 1.0
 
 _FLUSH_SECONDS: Final = 1.0
 """What peers get at the end to take their replies, and to see that nothing more comes."""
@@ -74,7 +71,6 @@ class Listener:
         self._unsniffed: set[_Sniffer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._logged_at = -_LOG_SECONDS
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises ``OSError`` if it is taken."""
@@ -133,16 +129,9 @@ class Listener:
             reason = connection.overdue(now)
             if reason is not None:
                 self.counters.overdue += 1
-                self.log_rarely("closed a connection: %s", reason)
+                journal.say("connection_overdue", at=now, reason=reason)
                 connection.abort()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
-
-    def log_rarely(self, text: str, *values: object) -> None:
-        """Log at most once a second: whoever knocks a thousand times must not fill the disk."""
-        now = self._now()
-        if now - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = now
-            _log.warning(text, *values)
 
     def _accept(self, sniffer: _Sniffer, peer: object) -> bool:
         self.counters.accepted += 1
@@ -153,7 +142,7 @@ class Listener:
             return False  # the guard has said why
         if self.connections >= self.limits.connections:
             self.counters.refused += 1
-            self.log_rarely("refused a connection: %d are open", self.limits.connections)
+            journal.say("connection_refused", at=self._now(), open=self.limits.connections)
             return False
         self._unsniffed.add(sniffer)
         return True
@@ -172,7 +161,7 @@ class Listener:
         if 0x41 <= byte <= 0x5A:
             return self._door.connection()
         self.counters.foreign += 1
-        self.log_rarely("closed a connection that begins with byte %#04x: neither a message nor HTTP", byte)
+        journal.say("connection_foreign", at=self._now(), byte=f"{byte:#04x}")
         return None
 
     def _forget(self, stream: StreamConnection) -> None:

@@ -192,6 +192,9 @@ METRICS: Final[Mapping[Place, Metric]] = {
         _gauge("repair", "waiting", "Partitions that are still to be compared in the background."),
         _counter("fences", "refused", "Commands of lock holders that had lost their lock without knowing."),
         _gauge("fences", "highest", "The highest fence seen of a lock.", label="resource"),
+        _counter(
+            "events", "said", "Events, those included that were not logged because there were too many.", label="event"
+        ),
         # HTTP
         _gauge("http", "connections", "HTTP connections open.", "connections <= accepted"),
         _counter("http", "accepted", "HTTP connections ever opened."),

@@ -10,13 +10,13 @@ unanswered wait here and nothing more is read: a connection holds one read's wor
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, cast
 
 import msgpack
 
+from kvcache.events import journal
 from kvcache.service.checks import shown
 from kvcache.service.later import Fields, Held, Later
 from kvcache.service.service import Handler, Service
@@ -41,8 +41,6 @@ from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES, TEXT_BYTES
 from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Status, Verb
 
 __all__ = ["StreamConnection"]
-
-_log = logging.getLogger(__name__)
 
 _TEXT: Final = TEXT_BYTES // 4
 """Characters of an error's text that surely fit its bytes in UTF-8."""
@@ -238,7 +236,7 @@ class StreamConnection(asyncio.Protocol):
         if isinstance(error, ValueError) and "unpack" in str(error):
             return MalformedFrame(f"{Verb(verb).name} with {len(message) - 2} fields")
         self._counters.faults += 1
-        _log.error("bug in %s", Verb(verb).name, exc_info=error)
+        journal.say("request_bug", verb=Verb(verb).name, error_info=error)
         return NodeFault(f"the node failed in {Verb(verb).name}: {type(error).__name__}")
 
     def _send(self) -> None:

@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from kvcache.events import journal, shown_key
 from kvcache.histogram import SERVICE_SECONDS, Histogram
 from kvcache.service.service import Handler, Reply, Service
-from kvcache_client.protocol.verbs import Message, Role, Verb
+from kvcache_client.protocol.verbs import VERBS, Message, Role, Verb
 
-__all__ = ["SAMPLED", "SAMPLED_VERBS", "RequestWatch"]
+__all__ = ["SAMPLED", "SAMPLED_VERBS", "RequestWatch", "tell_slow"]
 
 SAMPLED: Final = 61
 """One slice in so many is timed: whenever the number of requests so far divides by it, which costs no counter of its own. A
@@ -32,6 +33,16 @@ prime above the size of a slice: whatever pattern clients repeat, they are met a
 SAMPLED_VERBS: Final = frozenset({Verb.PING, Verb.GET, Verb.HEAD, Verb.PEEK, Verb.PUT})
 
 OnSlow = Callable[[Message, float], None]
+
+
+def tell_slow(message: Message, seconds: float) -> None:
+    """Say in the log which request was slow: of its keys the first, escaped and cut, and how many there are."""
+    spec = VERBS[Verb(message[1])]
+    keys = [field for field in message[2:] if isinstance(field, bytes)] if "key" in " ".join(spec.fields) else []
+    if "record" in " ".join(spec.fields):
+        keys = keys[::2]
+    first = shown_key(keys[0]) if keys else "-"
+    journal.say("slow_request", verb=spec.verb.name, keys=len(keys), key=first, ms=round(seconds * 1000, 1))
 
 
 def _say_nothing(message: Message, seconds: float) -> None:

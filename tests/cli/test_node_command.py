@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-import kvcache.node
+import kvcache.node_process
 from kvcache.options import NodeOptions
 
 
@@ -24,7 +24,7 @@ def started(monkeypatch):
         seen.append(options)
         return 0
 
-    monkeypatch.setattr(kvcache.node, "run", run)
+    monkeypatch.setattr(kvcache.node_process, "run", run)
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     return seen
 
@@ -63,7 +63,7 @@ def test_the_exit_code_of_the_node_is_that_of_the_command(run, monkeypatch):
     async def fail(options):
         return 4
 
-    monkeypatch.setattr(kvcache.node, "run", fail)
+    monkeypatch.setattr(kvcache.node_process, "run", fail)
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     assert run("node").exit_code == 4
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
+from kvcache.events import journal
 from kvcache.transport.http.answers import SERVER, Refusal, error_response, stamp
 from kvcache.transport.http.deadlines import ConnectionDeadlines
 from kvcache.transport.http.limits import HEADER_COUNT, LINE_BYTES, HttpCounters, HttpLimits
@@ -171,7 +172,7 @@ class HttpConnection(web.RequestHandler):
         """Answer what the parser refused. It is counted, not logged: anybody can send garbage as fast as they like."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # the front door lets nothing through: a fault of aiohttp's
             self._counters.faults += 1
-            _log.error("a request failed outside its route", exc_info=exc)
+            journal.say("http_bug", method="a request", path="outside its route", error_info=exc)
             response = error_response(NodeFault())
         else:
             self._counters.malformed += 1

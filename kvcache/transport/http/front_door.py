@@ -7,7 +7,6 @@ Here lives the table of routes, the one place where errors become answers, start
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from aiohttp import web
 
+from kvcache.events import journal
 from kvcache.transport.guard import Guard, open_guard
 from kvcache.transport.http.admin import ADMIN_PREFIX, AdminRoutes, Operator
 from kvcache.transport.http.answers import Refusal, error_response, json_response, stamp
@@ -29,8 +29,6 @@ from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import KvCacheError, NodeFault, NotReady, Overloaded
 
 __all__ = ["HttpFrontDoor", "NodeView"]
-
-_log = logging.getLogger("kvcache.http")
 
 _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
@@ -153,11 +151,11 @@ class HttpFrontDoor:
             return await handler(request)
         except KvCacheError as error:
             if isinstance(error, NodeFault):
-                _log.error("%s %s: %s", request.method, request.path_qs, error)
+                journal.say("http_fault", method=request.method, path=request.path, error=error)
             return error_response(error)
-        except Exception:  # noqa: BLE001 - a bug in one route must cost one answer, not the connection
+        except Exception as error:  # noqa: BLE001 - a bug in one route must cost one answer, not the connection
             self.counters.faults += 1
-            _log.exception("%s %.200r failed", request.method, request.raw_path)
+            journal.say("http_bug", method=request.method, path=f"{request.raw_path:.200}", error_info=error)
             return error_response(NodeFault())
 
     def _handler(self, request: web.BaseRequest) -> _Handler:

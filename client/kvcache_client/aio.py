@@ -15,7 +15,7 @@ from kvcache_client.bodies.aio_lock import AsyncLock
 from kvcache_client.bodies.aio_session import AsyncSession
 from kvcache_client.bodies.surroundings import real_surroundings
 from kvcache_client.bodies.tracing import Tracing, tracing_for
-from kvcache_client.core import inspecting, plans
+from kvcache_client.core import explaining, inspecting, plans
 from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.config import ClientConfig, configured
@@ -230,7 +230,7 @@ class AsyncClient:
 
     def explain(self, key: Key) -> Coroutine[Any, Any, Explanation]:
         """Return where the key lives and what each place holds."""
-        return self.run(inspecting.explain(self.brain, self._space, key))
+        return self.run(explaining.explain(self.brain, self._space, key))
 
     def topology(self) -> Coroutine[Any, Any, Topology]:
         """Return the newest topology that any node tells."""

@@ -14,7 +14,7 @@ from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
 from kvcache_client.bodies.tracing import Tracing, tracing_for
-from kvcache_client.core import inspecting, plans
+from kvcache_client.core import explaining, inspecting, plans
 from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.config import ClientConfig, configured
@@ -215,7 +215,7 @@ class Client:
 
     def explain(self, key: Key) -> Explanation:
         """Return where the key lives and what each place holds."""
-        return self.run(inspecting.explain(self.brain, self._space, key))
+        return self.run(explaining.explain(self.brain, self._space, key))
 
     def topology(self) -> Topology:
         """Return the newest topology that any node tells."""

@@ -109,28 +109,38 @@ def delete(
 def explain(
     key: Key, seeds: Seeds = DEFAULT_SEEDS, timeout: Timeout = DEFAULT_TIMEOUT, as_json: AsJson = False
 ) -> None:
-    """Show where a key lives: its partition, its owners and stand-ins, and what each of them holds."""
+    """Show where a key lives and why: its owners and stand-ins, what each holds, and which one a read would ask."""
     with connect(seeds, timeout) as cache:
         report = cache.explain(key).as_dict()
     if as_json:
         print_json(report)
         return
     print(f"key {report['key']!r} is in partition {report['partition']} (epoch {report['epoch']})")
+    if report["read_from"]:
+        print(f"a read would ask {report['read_from']} ({report['balancing']})")
+    if report["move"]:
+        print(f"data moves: {report['move']}")
     print_table(
-        ("node", "address", "role", "state", "version", "expires", "holds"),
+        ("node", "address", "role", "zone", "member", "state", "version", "expires", "holds", "why"),
         [
             (
                 copy["node"],
                 copy["address"],
                 copy["role"],
+                copy["zone"] or None,
+                copy["member"] or None,
                 copy["state"],
                 copy["version"],
                 _moment(copy["expiry_ms"]),
                 _holding(copy),
+                copy["why"] or None,
             )
             for copy in report["copies"]
         ],
     )
+    for copy in report["copies"]:
+        if copy["last_error"]:
+            print(f"last error of {copy['node']}: {copy['last_error']}")
 
 
 def _moment(ms: int | None) -> str | None:
@@ -142,4 +152,5 @@ def _holding(copy: dict[str, Any]) -> str:
         return str(copy["error"])
     if copy["version"] is None:
         return "nothing"
-    return "a tombstone" if copy["tombstone"] else "a record"
+    kept = "a tombstone" if copy["tombstone"] else "a record"
+    return f"{kept}, kept for {', '.join(copy['kept_for'])}" if copy["kept_for"] else kept

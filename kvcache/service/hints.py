@@ -162,6 +162,10 @@ class Hints:
         """Say whether any owner still waits for ``key``."""
         return any(key in pairs for pairs in self._pairs.values())
 
+    def owners_of(self, key: bytes) -> list[str]:
+        """Return the owners that still wait for ``key``."""
+        return [owner for owner, pairs in self._pairs.items() if key in pairs]
+
     def _holds(self, owner: str, key: bytes, version: int) -> bool:
         pairs = self._pairs.get(owner)
         hint = pairs.get(key) if pairs else None

@@ -285,7 +285,7 @@ class Service:
         number, _, key = message
         self._require_ready()
         record = self.standing(self._partition(key), key)
-        return (number, _MISS) if record is None else (number, _OK, record)
+        return (number, _MISS) if record is None else (number, _OK, record, *self.hints.owners_of(key))
 
     # Writing
 

@@ -45,9 +45,12 @@ class FakeClient:
             (
                 CopyReport("a", "h:1", "primary", "up", 9, 1_700_000_000_000),
                 CopyReport("b", "h:2", "owner", "down: refused", error="ConnectFailed: refused"),
-                CopyReport("c", "h:3", "stand-in", "up", 9, None, tombstone=True),
-                CopyReport("d", "h:4", "stand-in", "up"),
+                CopyReport("c", "h:3", "stand-in", "up", 9, None, tombstone=True, kept_for=("b",), why="number 3"),
+                CopyReport("d", "h:4", "stand-in", "up", zone="z", member="up", last_error="NoAnswer: (1.0 s ago)"),
             ),
+            move="stream (concerns this partition)",
+            balancing="primary",
+            read_from="a",
         )
 
 
@@ -121,10 +124,16 @@ def test_deletes_are_counted_and_a_missing_key_has_code_1(run, client):
 def test_an_explanation_shows_each_copy(run, client):
     lines = run("explain", "k").stdout.splitlines()
     assert lines[0] == "key 'k' is in partition 42 (epoch 3)"
-    assert lines[3].split()[:5] == ["a", "h:1", "primary", "up", "9"]
-    assert "2023-11-14T22:13:20.000+00:00" in lines[3]
-    for line, holding in zip(lines[3:], ["a record", "ConnectFailed: refused", "a tombstone", "nothing"], strict=True):
-        assert line.rstrip().endswith(holding)
+    assert lines[1] == "a read would ask a (primary)"
+    assert lines[2] == "data moves: stream (concerns this partition)"
+    assert lines[5].split()[:7] == ["a", "h:1", "primary", "-", "-", "up", "9"]
+    assert "2023-11-14T22:13:20.000+00:00" in lines[5]
+    kept = "a tombstone, kept for b"
+    for line, holding in zip(lines[5:9], ["a record", "ConnectFailed: refused", kept, "nothing"], strict=True):
+        assert holding in line
+    assert lines[7].rstrip().endswith("number 3")
+    assert lines[8].split()[2:5] == ["stand-in", "z", "up"]
+    assert lines[9:] == ["last error of d: NoAnswer: (1.0 s ago)"]
 
 
 def test_an_explanation_as_json_has_the_same(run, client):

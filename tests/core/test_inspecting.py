@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from memory_network import MemoryNetwork, cluster_of
@@ -28,6 +29,13 @@ def test_explain_shows_every_place_where_a_key_may_lie(network: MemoryNetwork) -
     assert expiry is not None
     assert 9_900 < expiry - network.wall_ms() <= 10_000
     json.dumps(told.as_dict())
+    assert (told.cluster, told.move, told.balancing) == ("test", None, "least_response_time")
+    assert told.read_from in {node.id for node in network.owners("k")}
+    assert told.copies[0].why == "number 1 on the ring"
+    assert all("on the ring" in copy.why for copy in told.copies)
+    assert any("first in line" in copy.why for copy in told.copies[2:])
+    assert {copy.member for copy in told.copies} == {"up"}
+    assert {copy.last_error for copy in told.copies} == {None}
 
 
 def test_explain_shows_tombstones_stand_ins_and_who_is_away(network: MemoryNetwork) -> None:
@@ -42,7 +50,30 @@ def test_explain_shows_tombstones_stand_ins_and_who_is_away(network: MemoryNetwo
     assert primary.error.startswith("ConnectFailed: ")
     assert second.tombstone
     assert stand_in.tombstone
+    assert stand_in.kept_for == (primary.node,)
+    assert (second.kept_for, other.kept_for) == ((), ())
     assert (other.version, other.error) == (None, None)
+    assert told.read_from == second.node
+    assert primary.last_error is not None
+    assert primary.last_error.startswith("ConnectionLost: ") or primary.last_error.startswith("ConnectFailed: ")
+    assert primary.last_error.endswith(" s ago)")
+
+
+def test_explain_names_zones_and_open_breakers(make_network: Callable[..., MemoryNetwork]) -> None:
+    network = make_network(4, 2)
+    network.change(cluster_of(4, 2, zones=("east", "west")))
+    client = network.client()
+    told = client.explain("k")
+    assert {copy.zone for copy in told.copies[:2]} == {"east", "west"}
+    for _ in range(3):
+        client.brain.breaker.failed(told.copies[0].node, "it said Overloaded")
+    again = client.explain("k")
+    assert again.copies[0].state == "open: it said Overloaded"
+    assert again.read_from == told.copies[1].node
+    walk = list(client.brain.require_view().routes.placement.walk(told.partition))
+    passed = [node for node in walk[: walk.index(told.copies[1].node)] if node != told.copies[0].node]
+    for node in passed:
+        assert f"passed over {node}: its zone has its copies" in told.copies[1].why
 
 
 def test_explain_shows_any_key_as_text(network: MemoryNetwork) -> None:

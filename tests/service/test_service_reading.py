@@ -61,7 +61,7 @@ def test_peek_shows_what_a_stand_in_holds(half, record):
     key, kept = half.key(mine=False), record(0)
     assert half.ask(Verb.PEEK, key) == (Status.MISS,)
     half.ask(Verb.HINT, "n2", key, kept)
-    assert half.ask(Verb.PEEK, key) == (Status.OK, kept)
+    assert half.ask(Verb.PEEK, key) == (Status.OK, kept, "n2")
 
 
 def test_peek_shows_tombstones_and_get_does_not(core, record, grave):

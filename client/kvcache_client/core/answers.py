@@ -61,6 +61,7 @@ def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
 def blame(brain: Brain, node: str, error: KvCacheError) -> None:
     """Count a failure that says something about the node itself; three of them make reads avoid it."""
     if isinstance(error, NoAnswer | ConnectionLost | NodeFault | ProtocolError):
+        brain.health.met(node, error)
         brain.breaker.failed(node, f"{type(error).__name__}: {error}")
 
 

@@ -30,7 +30,7 @@ class Down:
 class Health:
     """The nodes that are avoided. Both dicts are empty in good times, so plans pay one truth test for them."""
 
-    __slots__ = ("_backoff", "_clock", "_random", "avoided", "down")
+    __slots__ = ("_backoff", "_clock", "_random", "avoided", "down", "errors")
 
     def __init__(self, clock: Callable[[], float], random: Callable[[], float], backoff: Backoff) -> None:
         self._clock = clock
@@ -41,8 +41,16 @@ class Health:
         self.avoided: dict[str, object] = {}
         """Those, and the ones that are too slow or fail too often: reads go elsewhere."""
 
+        self.errors: dict[str, tuple[float, str]] = {}
+        """Node -> when (monotonic seconds) and what this client last met there."""
+
+    def met(self, node: str, error: KvCacheError) -> None:
+        """Remember an error of a node, for those who look for the reason later."""
+        self.errors[node] = self._clock(), f"{type(error).__name__}: {error}"
+
     def failed(self, node: str, reason: KvCacheError) -> float:
         """Note a failure and return the seconds to wait before the next try."""
+        self.met(node, reason)
         now = self._clock()
         entry = self.down.get(node)
         if entry is None:

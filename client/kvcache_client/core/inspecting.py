@@ -1,27 +1,22 @@
-"""Looking at the cluster: its topology, its nodes' counters, the copies of one key.
+"""Looking at the cluster: its topology, its nodes' counters.
 
-Here live the plans that change nothing and promise nothing about the data path.
+Here live the plans that change nothing and promise nothing about the data path. Never here: one key (``explaining``).
 """
 
 from __future__ import annotations
 
 import json
-from itertools import islice
 from typing import Any
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import REFRESH, Outcome, Plan
 from kvcache_client.core.link import error_of
 from kvcache_client.core.reading import as_error
-from kvcache_client.core.results import CopyReport, Explanation
-from kvcache_client.core.space import Space
 from kvcache_client.placement.topology import Topology
-from kvcache_client.protocol.codec import Key
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
-from kvcache_client.protocol.record import NEVER, expiry_of, is_tombstone, version_of
-from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.verbs import Verb
 
-__all__ = ["explain", "newest_topology", "node_statistics", "read_topology", "topology"]
+__all__ = ["newest_topology", "node_statistics", "read_topology", "topology"]
 
 
 def read_topology(reply: Outcome) -> Topology:
@@ -77,35 +72,3 @@ def _statistics(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
         return error
     document: dict[str, Any] = json.loads(outcome[2])  # type: ignore[index]  # as_error let only messages through
     return document
-
-
-def explain(brain: Brain, space: Space, key: Key) -> Plan[Explanation]:
-    """Return where the key lives and what each place holds, the first two stand-ins included."""
-    name = space.name_of(key)
-    view = brain.require_view()
-    partition = view.partition(name)
-    owners = view.owners[partition]
-    movers = view.moving_to_or_from(partition)
-    nodes = [*owners, *movers, *islice(view.stand_ins(partition), 2)]
-    down = {node: f"down: {entry.reason}" for node, entry in list(brain.down.items())}
-    outcomes = yield [(node, [0, Verb.PEEK, name]) for node in nodes]
-    reports = []
-    for index, (node, outcome) in enumerate(zip(nodes, outcomes, strict=True)):
-        role = (
-            "primary" if index == 0 else "owner" if index < len(owners) else "mover" if node in movers else "stand-in"
-        )
-        state = down.get(node, "up")
-        reports.append(_report(CopyReport(node, view.addresses.get(node, "?"), role, state), outcome))
-    return Explanation(name, partition, view.epoch, tuple(reports))
-
-
-def _report(blank: CopyReport, outcome: Outcome) -> CopyReport:
-    where = (blank.node, blank.address, blank.role, blank.state)
-    error = as_error(outcome, blank.node, Verb.PEEK)
-    if error is not None:
-        return CopyReport(*where, error=f"{type(error).__name__}: {error}")
-    if outcome[1] == Status.MISS:  # type: ignore[index]
-        return blank
-    record: bytes = outcome[2]  # type: ignore[index]
-    expiry = expiry_of(record)
-    return CopyReport(*where, version_of(record), None if expiry == NEVER else expiry, is_tombstone(record))

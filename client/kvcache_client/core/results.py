@@ -67,14 +67,24 @@ class CopyReport:
     node: str
     address: str
     role: str
-    """primary, owner or stand-in."""
+    """primary, owner, mover (while data moves) or stand-in."""
     state: str
-    """up, or down with the reason: as this client sees it."""
+    """As this client sees it: up, down with the reason, or open (its breaker) with the reason."""
     version: int | None = None
     expiry_ms: int | None = None
     """Milliseconds since 1970; None if there is no copy or it does not expire."""
     tombstone: bool = False
     error: str | None = None
+    """Why it did not tell what it holds."""
+    zone: str = ""
+    member: str = ""
+    """As the topology has it: up, syncing, joining, leaving, down."""
+    why: str = ""
+    """How the ring leads to this node."""
+    kept_for: tuple[str, ...] = ()
+    """Owners that this node is still to hand the record to."""
+    last_error: str | None = None
+    """What this client last met there, and when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,13 @@ class Explanation:
     partition: int
     epoch: int
     copies: tuple[CopyReport, ...]
+    cluster: str = ""
+    move: str | None = None
+    """The stage of the move that goes on, if one does, and whether it concerns this partition."""
+    balancing: str = ""
+    """The policy that picks the owner for a read."""
+    read_from: str | None = None
+    """The owner that a read would ask now; None if none of them can be believed."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, the key as text with escapes."""

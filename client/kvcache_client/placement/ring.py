@@ -168,6 +168,10 @@ class Placement:
         nodes = self.spec.nodes
         return (nodes[place].id for place in self._ring.walk(partition) if nodes[place].id not in owners)
 
+    def walk(self, partition: int) -> Iterator[str]:
+        """Yield all nodes once, clockwise from the place of ``partition``."""
+        return (self.spec.nodes[place].id for place in self._ring.walk(partition))
+
     def copies(self) -> dict[str, int]:
         """Return how many partitions each node holds a copy of."""
         counts = {node.id: 0 for node in self.spec.nodes}

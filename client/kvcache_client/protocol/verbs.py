@@ -164,8 +164,8 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
         VerbSpec(
             Verb.PEEK,
             ("key",),
-            ("OK record", "MISS"),
-            "whatever copy this node holds, owner or stand-in, tombstones included; counts no hit",
+            ("OK record (owner)...", "MISS"),
+            "whatever copy this node holds, tombstones included, and the owners that it is kept for; counts no hit",
         ),
         VerbSpec(
             Verb.PUT,

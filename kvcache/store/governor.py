@@ -18,8 +18,8 @@ from typing import Final
 
 __all__ = ["Advice", "MemoryGovernor"]
 
-_FREE_SHARE: Final = 0.03  # holes of this part of the budget cost nothing
-_GAIN: Final = 8  # bytes of budget given up for each byte resident beyond that
+_FREE_SHARE: Final = 0.07  # holes of this part of the budget cost nothing; values of mixed sizes leave about as much
+_GAIN: Final = 32  # bytes of budget given up for each byte resident beyond that
 _FLOOR: Final = 8  # the part of the budget that is never taken
 
 
@@ -32,7 +32,7 @@ class Advice:
 
 
 class MemoryGovernor:
-    """Holds the empty process (``base_bytes``) plus 1.03 to 1.10 budgets; all sizes are bytes.
+    """Holds the empty process (``base_bytes``) plus 1.07 to 1.10 budgets; all sizes are bytes.
 
     The answer is in proportion to the excess and has no memory. What an allocator has taken often does not come back however
     much is evicted: pressing on until it does would empty the store for nothing. It is enough that no more is taken.

@@ -19,7 +19,7 @@ def resident(budgets: float) -> int:
     return BASE + int(budgets * BUDGET)
 
 
-@pytest.mark.parametrize("budgets", [0.0, 0.5, 1.0, 1.029])
+@pytest.mark.parametrize("budgets", [0.0, 0.5, 1.0, 1.069])
 def test_a_process_within_its_bounds_has_its_whole_budget(governor: MemoryGovernor, budgets: float) -> None:
     assert governor.observe(resident(budgets)) == Advice(BUDGET, trim=False)
 
@@ -29,11 +29,11 @@ def test_a_process_smaller_than_when_it_started_has_its_whole_budget(governor: M
 
 
 def test_each_byte_too_many_takes_several_from_the_budget_and_asks_to_trim(governor: MemoryGovernor) -> None:
-    edge = governor.observe(resident(1.04))
-    beyond = governor.observe(resident(1.04) + MIB)
+    edge = governor.observe(resident(1.08))
+    beyond = governor.observe(resident(1.08) + MIB)
     assert edge.trim
     assert beyond.trim
-    assert edge.budget_bytes - beyond.budget_bytes == 8 * MIB
+    assert edge.budget_bytes - beyond.budget_bytes == 32 * MIB
 
 
 def test_at_the_promised_bound_less_than_half_of_the_budget_is_left(governor: MemoryGovernor) -> None:
@@ -56,7 +56,7 @@ def test_the_least_that_a_store_can_work_with_is_never_taken() -> None:
 def test_an_excess_that_stays_costs_no_more_than_it_did_and_one_that_goes_gives_everything_back(
     governor: MemoryGovernor,
 ) -> None:
-    held = {governor.observe(resident(1.06)).budget_bytes for _ in range(1_000)}
+    held = {governor.observe(resident(1.08)).budget_bytes for _ in range(1_000)}
     assert len(held) == 1
     assert governor.observe(resident(1.0)) == Advice(BUDGET, trim=False)
 

@@ -7,7 +7,7 @@ on a socket, or how records are kept (``store``). The path of a request through 
         -> FrameReader.feed           bytes to messages, limits checked
         -> Service.tick               one reading of the clock for all of them
         -> Service.handlers[verb]     check, own?, store, reply
-        -> Packer.pack -> one write for all replies
+        -> Packer.pack -> a write for every 16 replies
 
 A handler takes the whole message and returns the whole reply; what is wrong it raises, as one of the errors that have a
 wire code. It never awaits, so each is atomic.

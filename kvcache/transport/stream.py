@@ -3,7 +3,9 @@
 Here lives bytes in, replies out, and every reason to close. Never here: what a verb does (``service``), or which protocol a
 connection speaks (``listener``).
 
-All replies to what one read delivered leave in one write. If the peer does not take them, the messages that are still
+Replies leave in one write for every sixteen requests of a read. One write for all would have peer and node wait for each
+other in turn; so the peer works on the first replies while the node makes the next (half as many gets again per second at 50
+tasks; with fewer to a write, system calls eat the gain). If the peer does not take them, the messages that are still
 unanswered wait here and nothing more is read: a connection holds one read's worth of requests and a bounded output, never more.
 """
 
@@ -46,7 +48,8 @@ _TEXT: Final = TEXT_BYTES // 4
 """Characters of an error's text that surely fit its bytes in UTF-8."""
 
 _SLICE: Final = 16
-"""Messages answered between two looks at the size of the output: 16 large values are the most it can be over."""
+"""Messages whose replies leave together. A rest of less than half as many goes with the last of them, so 23 large values are
+the most by which the output can be over its limit."""
 
 _SILENCE_SECONDS: Final = 0.05
 """After what silence a peer is taken to send nothing more."""
@@ -113,18 +116,17 @@ class StreamConnection(asyncio.Protocol):
 
     def _answer(self, messages: list[Message]) -> None:
         self._service.tick()
-        if len(messages) <= _SLICE:
-            self._execute(messages)
-        else:
-            for start in range(0, len(messages), _SLICE):
-                if self._closed or self._transport is None:
-                    return
-                if self._unread_since:
-                    self._held = messages[start:]
-                    return
-                self._execute(messages[start : start + _SLICE])
-                if len(self._packer.getbuffer()) > self._limits.output_bytes:
-                    self._send()
+        answered = 0
+        while len(messages) - answered >= _SLICE + _SLICE // 2:
+            self._execute(messages[answered : answered + _SLICE])
+            self._send()
+            answered += _SLICE
+            if self._closed or self._transport is None:
+                return
+            if self._unread_since:
+                self._held = messages[answered:]
+                return
+        self._execute(messages[answered:] if answered else messages)
         self._send()
 
     def _execute(self, messages: list[Message]) -> None:

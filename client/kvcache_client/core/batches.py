@@ -7,7 +7,8 @@ Here lives the splitting of batches and the joining of their outcomes. Never her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, repeat
 from typing import Any, Final, TypeVar
 
 from kvcache_client.core.balancing import Balancing, Owners, States
@@ -36,6 +37,8 @@ _FRAME_BYTES: Final = 256 * 1024
 """A PUT_MANY frame is closed once it holds this much; with one more record it still fits every node's limit."""
 
 _FIRST_ERROR: Final = 16
+_OK: Final = int(Status.OK)
+_MISS: Final = int(Status.MISS)
 
 
 def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
@@ -163,26 +166,23 @@ def write_many(
     began = brain.clock()
     writers = {name: view.writers_of(name) for name in records}  # each key is hashed once
     frames = [] if brain.down else _write_frames(view.epoch, records, writers)
-    outcomes = (yield [(node, request) for node, request, _ in frames]) if frames else []
-    acked: dict[bytes, int] = dict.fromkeys(records, 0)
+    outcomes = (yield [(frame.node, frame.request) for frame in frames]) if frames else []
+    unsettled: set[bytes] = set() if frames else set(records)
     existed: set[bytes] = set()
-    for (_, _, part), outcome in zip(frames, outcomes, strict=True):
-        for name, status in zip(part, _fields(outcome, len(part)) or (), strict=False):
-            if status == Status.OK:
+    for frame, outcome in zip(frames, outcomes, strict=True):
+        statuses = _fields(outcome, len(frame.names)) or repeat(None, len(frame.names))
+        for name, status in zip(frame.names, statuses, strict=True):
+            if status == _OK:
                 existed.add(name)
-            elif status != Status.MISS:
-                continue
-            acked[name] += 1
+            elif status != _MISS:
+                unsettled.add(name)
     results: dict[bytes, Written | KvCacheError] = {}
-    careful: list[bytes] = []
-    for name, count in acked.items():
-        if count == len(writers[name]):
-            version = version_of(records[name])
-            results[name] = Written(version, name in existed)
+    for name, record in records.items():
+        if name not in unsettled:
+            results[name] = written = Written(version_of(record), name in existed)
             if brain.lagging.marks:
-                brain.lagging.caught_up(name, version, writers[name])
-        else:
-            careful.append(name)
+                brain.lagging.caught_up(name, written.version, writers[name])
+    careful = [name for name in records if name in unsettled]
     if careful:
         spent = brain.clock() - began
         paid = brain.retry()
@@ -193,22 +193,28 @@ def write_many(
     return results
 
 
-def _write_frames(
-    epoch: int, records: Mapping[bytes, bytes], writers: Mapping[bytes, tuple[str, ...]]
-) -> list[tuple[str, Request, list[bytes]]]:
-    """Return (node, PUT_MANY request, its keys) for every frame of the batch."""
-    frames: list[tuple[str, Request, list[bytes]]] = []
-    open_frames: dict[str, tuple[Request, list[bytes]]] = {}
-    sizes: dict[str, int] = {}
+@dataclass(slots=True)
+class _Frame:
+    """A PUT_MANY request to one node, its keys, and the bytes that it still has room for."""
+
+    node: str
+    request: Request
+    names: list[bytes]
+    room: int = _FRAME_BYTES
+
+
+def _write_frames(epoch: int, records: Mapping[bytes, bytes], writers: Mapping[bytes, tuple[str, ...]]) -> list[_Frame]:
+    """Return the frames of the batch, every record in one for each of its writers."""
+    frames: list[_Frame] = []
+    open_frames: dict[str, _Frame] = {}
     for name, record in records.items():
+        size = len(name) + len(record)
         for node in writers[name]:
-            size = sizes.get(node, 0)
-            if node not in open_frames or size >= _FRAME_BYTES or len(open_frames[node][1]) >= KEYS_PER_FRAME:
-                open_frames[node] = ([0, Verb.PUT_MANY, epoch], [])
-                frames.append((node, *open_frames[node]))
-                size = 0
-            request, part = open_frames[node]
-            request += (name, record)
-            part.append(name)
-            sizes[node] = size + len(name) + len(record)
+            frame = open_frames.get(node)
+            if frame is None or frame.room <= 0 or len(frame.names) >= KEYS_PER_FRAME:
+                open_frames[node] = frame = _Frame(node, [0, Verb.PUT_MANY, epoch], [])
+                frames.append(frame)
+            frame.request += (name, record)
+            frame.names.append(name)
+            frame.room -= size
     return frames

@@ -152,12 +152,15 @@ def set_value(
     acks: Acks | None = None,
 ) -> Plan[int]:
     """Write a value, under the ``fence`` of a lock if there is one; returns its version."""
+    name = space.name_of(key)
     flags, payload = space.encode(value)
     if fence is not None:
         if type(fence) is not int or not 0 < fence < 1 << 53:
             raise InvalidOption(f"fence={fence!r:.40}: must be the fence of a lock, an integer from 1 up")
         flags, payload = fenced(fence, flags, payload)
-    return store(brain, space, key, flags, payload, expiry_in(brain, ttl), acks)
+    expiry_ms = NEVER if ttl is None else expiry_in(brain, ttl)
+    record = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
+    return (yield from write(brain, name, record, acks)).version
 
 
 def delete(brain: Brain, space: Space, key: Key, acks: Acks | None = None) -> Plan[bool]:

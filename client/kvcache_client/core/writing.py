@@ -18,7 +18,7 @@ A write may be repeated at will: the same record is the same write, and nodes ke
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from kvcache_client.core.answers import (
     REROUTE,
@@ -44,8 +44,7 @@ _MISS: Final = int(Status.MISS)
 _PUT: Final = int(Verb.PUT)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What became of a write: the version it has, and whether something live was there before."""
 
     version: int
@@ -113,9 +112,10 @@ def write(brain: Brain, name: bytes, record: bytes, acks: Acks | None = None) ->
                 tally.note(brain, node, answer)
             spent = time_spent(brain, outcomes)
             return (yield from write_carefully(brain, name, record, tally, acks=acks, spent=spent))
+    version = version_of(record)
     if brain.lagging.marks:
-        brain.lagging.caught_up(name, version_of(record), writers)
-    return Written(version_of(record), existed)
+        brain.lagging.caught_up(name, version, writers)
+    return Written(version, existed)
 
 
 def write_carefully(

@@ -73,6 +73,7 @@ COMPRESSION_SHIFT: Final = 4
 
 # Expiry is 48 bits wide; struct knows no such field, so it is packed as 16 + 32.
 _HEADER: Final = struct.Struct(">QHIB")
+_VERSION_OF: Final = struct.Struct(">Q").unpack_from
 
 
 class PayloadType(IntEnum):
@@ -133,7 +134,9 @@ def with_expiry(record: bytes, version: int, expiry_ms: int) -> bytes:
 
 def version_of(record: bytes) -> int:
     """Return the version, an unsigned 64-bit number."""
-    return int.from_bytes(record[VERSION], "big")
+    version: int
+    (version,) = _VERSION_OF(record)
+    return version
 
 
 def expiry_of(record: bytes) -> int:

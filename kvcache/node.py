@@ -247,7 +247,7 @@ class Node:
             if not self.service.adopt(ownership):
                 return
             self.service.fences.saw("topology", topology.fence)
-            self.client.brain.adopt(view)
+            await self.client.session.adopt(view)
             self.listener.push_epoch(topology.epoch)
             self._janitor.follow(before, ownership)
             self.loader.follow(ownership)

@@ -120,6 +120,8 @@ def waiting_for(topology: Topology, sight: Sight) -> list[str]:
     if move is None:
         return []
     waits: list[str] = []
+    # What is kept for a member that is down waits for its return, or for its removal; a move must not wait for either.
+    takers = move.target.ids - {member.id for member in topology.members if member.state == "down"}
     for member in topology.members:
         if member.state == "down":
             continue
@@ -134,6 +136,6 @@ def waiting_for(topology: Topology, sight: Sight) -> list[str]:
             continue
         elif member.id in move.target.ids and (report.left or (move.stage == "stream" and report.session != move.id)):
             waits.append(f"{member.id} has {report.left} partitions to receive")
-        elif move.stage == "stream" and (held := sum(report.hints.get(id, 0) for id in move.target.ids)):
+        elif move.stage == "stream" and (held := sum(report.hints.get(id, 0) for id in takers)):
             waits.append(f"{member.id} holds {held} records for others")
     return waits

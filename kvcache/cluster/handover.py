@@ -17,7 +17,7 @@ from kvcache.events import journal
 from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.pulling import ask, put_all
-from kvcache_client.protocol.errors import KvCacheError, NotOwner, StaleEpoch
+from kvcache_client.protocol.errors import ConnectFailed, InDoubt, KvCacheError, NotOwner, StaleEpoch
 from kvcache_client.protocol.limits import KEYS_PER_FRAME
 from kvcache_client.protocol.record import version_of
 from kvcache_client.protocol.verbs import Status, Verb
@@ -51,7 +51,7 @@ class Handover:
             hints = self._service.hints
             hints.expire(self._service.now_ms)
             for owner in {*hints.owners(), *hints.dirty}:
-                if owner not in self._down():
+                if owner not in self._down() or not self._is_member(owner):  # who has left is not waited for
                     await self.deliver(owner)
 
     def forward(self, owner: str) -> Awaitable[None] | None:
@@ -113,15 +113,21 @@ class Handover:
         return ownership is not None and ownership.topology.member(node) is not None
 
     async def _give_to_present_owners(self, partition: int, key: bytes, record: bytes) -> bool:
-        """The one that it was meant for owns it no more: bring it to all who do."""
+        """The one that it was meant for owns it no more: bring it to all who do, and keep it for those that are away."""
         ownership = self._service.ownership
         if ownership is None:
             return False
         me = self._service.identity.node
         taken = True
         for node in ownership.routes.writers[partition]:
-            if node != me:
+            if node == me:
+                continue
+            try:
                 (status,) = await self._run(put_all(node, ownership.epoch, [(key, record)]))
+            except (ConnectFailed, InDoubt):
+                service = self._service
+                service.hints.note(node, partition, key, len(record), version_of(record), service.now_ms)
+            else:
                 taken = taken and status in (Status.OK, Status.MISS, Status.SUPERSEDED)
         return taken
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaos.cluster import ChaosCluster
 from kvcache.cluster.admin import Admin
+from kvcache.cluster.snapshotting import take_snapshot
 from kvcache_client import AsyncClient, ClientConfig
 from kvcache_client.protocol.verbs import Role
 
@@ -31,8 +34,8 @@ class Operator:
 
     async def remove(self, node: str) -> None:
         async with self._admin() as admin:
-            topology = await admin.topology()
-            assert topology.member(node) is None, "who has been drained is gone by itself"
+            if (await admin.topology()).member(node) is not None:  # who has been drained is gone by itself
+                await admin.remove(node, wait=_PATIENCE)
 
     async def flush(self) -> None:
         async with self._admin() as admin:
@@ -41,6 +44,19 @@ class Operator:
     async def purge(self, prefix: str) -> None:
         async with self._admin() as admin:
             await admin.purge(prefix)
+
+    async def throttle(self, rate: int) -> None:
+        async with self._admin() as admin:
+            await admin.throttle(rate)
+
+    async def progress(self) -> dict[str, Any] | None:
+        async with self._admin() as admin:
+            move: dict[str, Any] | None = (await admin.status())["move"]
+            return move
+
+    async def snapshot(self, directory: Path) -> int:
+        async with self._admin() as admin:
+            return int((await take_snapshot(admin, directory))["records"])
 
     async def wait_healthy(self) -> None:
         async with self._admin() as admin:

@@ -18,7 +18,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Final, Protocol, TypeAlias
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
 
 from chaos.checkers import FinalState, Violation, check, counted
 from chaos.cluster import ChaosCluster, ClusterShape
@@ -47,6 +48,15 @@ class Operate(Protocol):
 
     async def purge(self, prefix: str) -> None:
         """Forget what is under a prefix."""
+
+    async def throttle(self, rate: int) -> None:
+        """Bound the running move to so many records a second per receiver; 0 is no bound."""
+
+    async def progress(self) -> dict[str, Any] | None:
+        """Return how far the running move is, None if none is running."""
+
+    async def snapshot(self, directory: Path) -> int:
+        """Take a snapshot; returns how many records are in it."""
 
     async def wait_healthy(self) -> None:
         """Return when every member is up and nothing is being moved or loaded."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from chaos.cluster import eventually
 from chaos.load import key_name
 from chaos.runner import Run
+from kvcache.cluster.snapshots import SnapshotReader
 from kvcache_client.core.routing import View
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.topology import Topology
@@ -32,8 +35,11 @@ __all__ = [
     "kill_one",
     "pause_one",
     "purge_while_away",
+    "replaced",
+    "restart_during_snapshot",
     "restart_empty",
     "rolling_restart",
+    "throttled_join",
     "two_nodes_apart",
 ]
 
@@ -42,6 +48,9 @@ ADMIN_SECONDS: Final = 1.0
 
 MOVED_AT_MOST: Final = 1.25
 """Partitions that a join may move, as a multiple of the fair share of the one that joins."""
+
+_CRAWL: Final = 50
+"""Records a second of a throttled move: a few percent of what it is to receive."""
 
 _TOUCHED: Final = 200
 """Keys that a scenario itself changes while a node is away."""
@@ -110,10 +119,73 @@ async def join_then_drain(run: Run, between: float = 2.0, after: float = 2.0) ->
     run.require(share <= MOVED_AT_MOST, f"the join of {newcomer.id} moved {share:.2f} x its fair share of partitions")
     await run.hold(between)
     await run.operate.drain(leaver)
+    run.require((await run.cluster.topology()).member(leaver) is None, f"{leaver} was drained and is a member still")
     await run.cluster.stop(leaver)
-    await run.operate.remove(leaver)
     run.healed()
     await run.hold(after)
+
+
+async def replaced(run: Run, away: float = 1.0, after: float = 2.0) -> None:
+    """``kill -9`` one node for good; another takes its place under an id of its own, and the dead one is removed."""
+    victim = run.victim()
+    run.fault()
+    await run.cluster.kill(victim)
+    await run.hold(away)
+    newcomer = await run.cluster.add(wait=False)
+    await run.cluster.wait_for_members([newcomer.id])
+    await run.operate.remove(victim)
+    await run.operate.wait_healthy()
+    topology = await run.cluster.topology()
+    run.require(topology.member(victim) is None, f"{victim} was removed and is a member still")
+    run.require(newcomer.id in topology.layout.ids, f"{newcomer.id} owns nothing")
+    run.healed()
+    await run.hold(after)
+
+
+async def throttled_join(run: Run, seconds: float = 3.0, after: float = 2.0) -> None:
+    """A node joins at a crawl: its move is throttled, stands nearly still under load, and is let go again."""
+    run.fault()
+    newcomer = await run.cluster.add(wait=False)
+    await eventually(run.operate.progress, "the move begins")
+    await run.operate.throttle(_CRAWL)
+    await run.hold(seconds)
+    move = await run.operate.progress()
+    run.require(move is not None and move["rate"] == _CRAWL, f"the move does not keep to its bound: {move}")
+    run.require(move is not None and move["stage"] == "stream" and move["left"] > 0, f"it was not held up: {move}")
+    await run.operate.throttle(0)
+    await run.operate.wait_healthy()
+    run.require(newcomer.id in (await run.cluster.topology()).layout.ids, f"{newcomer.id} owns nothing")
+    run.healed()
+    await run.hold(after)
+
+
+async def restart_during_snapshot(run: Run, folder: Path, after: float = 2.0) -> None:
+    """``kill -9`` one node while a snapshot is taken, and start it again: what was there before is in it, each key once."""
+    keys = [f"kept:{number}" for number in range(_TOUCHED)]
+    await asyncio.gather(*(run.recorder.set(key) for key in keys))
+    victim = run.victim()
+    run.fault()
+    taking = asyncio.create_task(run.operate.snapshot(folder / "during"))
+    await eventually(_begun(folder), "the snapshot begins")
+    await run.cluster.kill(victim)
+    await run.cluster.restart(victim, wait=False)
+    records = await taking
+    await run.operate.wait_healthy()
+    run.healed()
+    found = await asyncio.to_thread(lambda: [key for block in SnapshotReader(folder / "during") for key, _ in block])
+    run.require(
+        len(found) == records == len(set(found)), f"{records} records, {len(found)} found, {len(set(found))} keys"
+    )
+    missing = {key.encode() for key in keys} - set(found)
+    run.require(not missing, f"the snapshot lacks {len(missing)} keys that were there before: {sorted(missing)[:3]}")
+    await run.hold(after)
+
+
+def _begun(folder: Path) -> Callable[[], Awaitable[bool]]:
+    async def begun() -> bool:
+        return any(folder.iterdir())
+
+    return begun
 
 
 async def controller_dies(run: Run, failpoint: str, after: float = 2.0) -> None:

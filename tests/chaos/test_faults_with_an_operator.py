@@ -1,4 +1,4 @@
-"""Faults that need an operator or a node that comes back. Not collected until there is a fixture ``operate``.
+"""Faults that need an operator or a node that comes back.
 
 ``operate`` turns a ``ChaosCluster`` into an ``Operate``, and judges everything: these promises have no exception.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ from chaos.scenarios import (
     join_then_drain,
     pause_one,
     purge_while_away,
+    replaced,
+    restart_during_snapshot,
     restart_empty,
     rolling_restart,
+    throttled_join,
 )
 
 Operator = Callable[[ChaosCluster], Operate]
@@ -46,6 +50,20 @@ async def test_nothing_old_comes_back_after_a_flush_with_one_node_away(scenario:
     # A flush sets counters back to nothing, which their judge could not tell from a loss.
     kinds = tuple(name for name in CHECKERS if name != "counter_bounds")
     await _holds(scenario, scenario.__name__, operate, judged=kinds)  # type: ignore[attr-defined]
+
+
+async def test_a_move_that_is_throttled_is_held_up_and_harms_nobody(operate: Operator) -> None:
+    await _holds(partial(throttled_join, seconds=1.5, after=1.0), "throttled join", operate)
+
+
+@pytest.mark.chaos
+async def test_a_dead_node_is_replaced_under_a_new_id(operate: Operator) -> None:
+    await _holds(replaced, "replaced node", operate)
+
+
+@pytest.mark.chaos
+async def test_a_node_restarts_while_a_snapshot_is_taken(operate: Operator, tmp_path: Path) -> None:
+    await _holds(partial(restart_during_snapshot, folder=tmp_path), "restart during a snapshot", operate)
 
 
 @pytest.mark.chaos

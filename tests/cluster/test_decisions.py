@@ -118,6 +118,15 @@ def test_one_that_is_down_holds_nothing_up() -> None:
     assert after.move.stage == "stream"
 
 
+def test_what_is_kept_for_one_that_is_down_holds_no_move_up() -> None:
+    topology = changes.marked(at("stream"), ["n2"], "down")
+    seen = sight(topology, n1=Report(topology.epoch, "a", "00aa00aa", hints={"n2": 5}))
+    assert waiting_for(topology, seen) == []
+    after = step(topology, seen)
+    assert after.move is not None
+    assert after.move.stage == "switch"
+
+
 @pytest.mark.parametrize("stage", ["prepare", "stream"])
 def test_a_move_whose_receiver_died_is_given_up_and_not_tried_again_with_it(stage: str) -> None:
     topology = changes.marked(at(stage), ["n4"], "down")

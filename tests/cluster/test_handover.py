@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from peer_world import PeerWorld, value
+from polling import until
 
 from kvcache.cluster import changes
 from kvcache.cluster.handover import Handover
@@ -85,3 +88,29 @@ async def test_when_the_owner_has_left_the_present_owners_get_it(world: PeerWorl
     assert await handover.deliver("n1") == 0
     assert world.view.owners_of(key) in (("n2", "n3"), ("n3", "n2"))
     assert world.held("n2", key) == world.held("n3", key) == value(1)
+
+
+async def test_what_is_kept_for_one_that_has_left_goes_to_the_present_owners_although_it_cannot_be_reached(
+    world: PeerWorld, handover: Handover
+) -> None:
+    key = world.key("n1", "n2")
+    await hint(world, key, value(1))
+    world.away.add("n1")
+    world.change(changes.forget(changes.remove(world.topology, "n1").settled(), "n1"))
+    delivering = asyncio.create_task(handover.run())
+    await until(lambda: not len(world.services["n3"].hints))
+    delivering.cancel()
+    assert world.held("n2", key) == world.held("n3", key) == value(1)
+
+
+async def test_a_present_owner_that_is_away_gets_it_later(world: PeerWorld, handover: Handover) -> None:
+    key, other = world.key("n1", "n2"), world.key("n1", "n3")
+    for name in (key, other):
+        await hint(world, name, value(1))
+    world.away |= {"n1", "n2"}
+    world.change(changes.forget(changes.remove(world.topology, "n1").settled(), "n1"))
+    await handover.deliver("n1")
+    assert set(world.services["n3"].hints.owners()) == {"n2"}
+    world.away.discard("n2")
+    assert await handover.deliver("n2") == 0
+    assert world.held("n2", key) == world.held("n2", other) == value(1)

@@ -185,9 +185,14 @@ class AsyncSession:
         if self.brain.knows(topology):
             return
         # Building a placement takes tens of milliseconds: not on the caller's event loop.
-        view = await asyncio.get_running_loop().run_in_executor(None, View, topology)
+        await self.adopt(await asyncio.get_running_loop().run_in_executor(None, View, topology))
+
+    async def adopt(self, view: View) -> None:
+        """Route by ``view`` from now on, and close the ways to nodes that are gone, or elsewhere now."""
         before = self.brain.view
         self.brain.adopt(view)
+        if self.brain.view is not view:
+            return
         lives = before.lives if before else {}
         moved = [
             link

@@ -183,7 +183,7 @@ def test_a_key_of_another_node_is_refused_with_the_epoch(half, record):
 def test_a_stand_in_keeps_a_hint_for_a_key_of_another_node(half, record):
     key = half.key(mine=False)
     assert half.ask(Verb.HINT, "n2", key, record(0)) == (Status.OK,)
-    assert half.ask(Verb.PEEK, key) == (Status.OK, record(0))
+    assert half.ask(Verb.PEEK, key) == (Status.OK, record(0), "n2")
     with pytest.raises(NotOwner):
         half.ask(Verb.GET, key)
 

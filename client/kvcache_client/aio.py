@@ -250,7 +250,7 @@ class AsyncClient:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._session.open()
+            await self._session.open_or_fail_open()
         except BaseException:
             await self._session.close()
             raise

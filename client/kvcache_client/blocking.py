@@ -235,7 +235,7 @@ class Client:
 
     def __enter__(self) -> Self:
         try:
-            self._session.open()
+            self._session.open_or_fail_open()
         except BaseException:
             self._session.close()
             raise

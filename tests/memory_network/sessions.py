@@ -135,18 +135,17 @@ class MemorySession:
         began = self.network.now
         self.brain.sent(left)
 
-        def settled() -> None:
+        def settled(node: str) -> None:
             nonlocal left
             left -= 1
+            self.brain.nodes[node].in_flight = 0
+            self.brain.heard(self.brain.nodes[node], self.network.now - began, self.network.now)
             if not left:
-                for node in {node for node, _ in asks}:
-                    self.brain.nodes[node].in_flight = 0
-                    self.brain.heard(self.brain.nodes[node], self.network.now - began, self.network.now)
                 self.network.after(0.0, lambda: then([slot.outcome for slot in slots]))  # type: ignore[misc]
 
         by_node: dict[str, list[tuple[Request, Slot]]] = {}
         for node, request in asks:
-            slots.append(Slot(settled))
+            slots.append(Slot(partial(settled, node)))
             # One list may go to several nodes and wait for a connection, so its id is written into a copy.
             by_node.setdefault(node, []).append((list(request), slots[-1]))
         wires = {node: self._wire(node) for node in by_node}

@@ -20,6 +20,7 @@ from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
+from kvcache_client.core.failing_open import OPEN_AGAIN_SECONDS, is_forgiven
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import (
@@ -61,12 +62,13 @@ class AsyncSession:
         self._owner: asyncio.AbstractEventLoop | None = None
         self._learning: asyncio.Task[None] | None = None
         self._closed = False
+        self._open_again_at = float("-inf")
         _sessions.add(self)
 
     async def run(self, plan: Plan[T]) -> T:
         """Drive ``plan`` to its end and return its result."""
         if self._loop is not get_running_loop():
-            await self.open()
+            await self.open_or_fail_open()
         links = self._links
         create_future = self._create_future
         try:
@@ -138,6 +140,17 @@ class AsyncSession:
                 return Nowhere(node)
             link = self._links[node] = AsyncLink(self.brain, node, address, self._heard_of_epoch)
         return link
+
+    async def open_or_fail_open(self) -> None:
+        """Open; a client that fails open goes on without a cluster, and looks for one again after a while."""
+        if self.brain.clock() < self._open_again_at and not self._closed:
+            return
+        try:
+            await self.open()
+        except KvCacheError as error:
+            if not is_forgiven(self.brain, error):
+                raise
+            self._open_again_at = self.brain.clock() + OPEN_AGAIN_SECONDS
 
     async def open(self) -> None:
         """Bind to the running loop and learn the topology. Raises ``Unavailable`` that names each seed and why."""

@@ -24,6 +24,7 @@ from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
+from kvcache_client.core.failing_open import OPEN_AGAIN_SECONDS, is_forgiven
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import (
@@ -60,6 +61,7 @@ class BlockingSession:
         self._newer_epoch = False
         self._open = False
         self._closed = False
+        self._open_again_at = float("-inf")
         self._sent = 0
         _sessions.add(self)
 
@@ -216,7 +218,7 @@ class BlockingSession:
         if self._closed:
             raise ClientClosed("the client is closed")
         if not self._open:
-            self.open()
+            self.open_or_fail_open()
         for node in self.brain.health.due():
             self._drain(node)
             try:
@@ -227,6 +229,17 @@ class BlockingSession:
         if self._newer_epoch:
             self._newer_epoch = False
             self.refresh()
+
+    def open_or_fail_open(self) -> None:
+        """Open; a client that fails open goes on without a cluster, and looks for one again after a while."""
+        if self.brain.clock() < self._open_again_at and not self._closed:
+            return
+        try:
+            self.open()
+        except KvCacheError as error:
+            if not is_forgiven(self.brain, error):
+                raise
+            self._open_again_at = self.brain.clock() + OPEN_AGAIN_SECONDS
 
     def open(self) -> None:
         """Learn the topology. Raises ``Unavailable`` that names each seed and why."""

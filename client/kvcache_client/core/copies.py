@@ -144,7 +144,8 @@ def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
         if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline):
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
-            continue
+            if brain.clock() < deadline:
+                continue
         raise _too_few(brain, view, partition, level, len(held), failures)
 
 

@@ -23,6 +23,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.deciding import increment, swap, touch
 from kvcache_client.core.effects import Plan
+from kvcache_client.core.failing_open import batch_fails_open, write_fails_open
 from kvcache_client.core.reading import fetch, read, read_as
 from kvcache_client.core.results import BatchResult, Entry
 from kvcache_client.core.space import Space
@@ -142,6 +143,7 @@ def store(
     return written.version
 
 
+@write_fails_open(0)
 def set_value(
     brain: Brain,
     space: Space,
@@ -163,6 +165,7 @@ def set_value(
     return (yield from write(brain, name, record, acks)).version
 
 
+@write_fails_open(False)
 def delete(brain: Brain, space: Space, key: Key, acks: Acks | None = None) -> Plan[bool]:
     """Delete the key; returns whether there was something to delete."""
     name = space.name_of(key)
@@ -202,6 +205,7 @@ def _set_if(
     return applied
 
 
+@write_fails_open(False)
 def cas(
     brain: Brain,
     space: Space,
@@ -218,6 +222,7 @@ def cas(
     return _set_if(brain, space, key, version, value, ttl, acks, operation)
 
 
+@write_fails_open(False)
 def add(
     brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None, operation: int | None = None
 ) -> Plan[bool]:
@@ -225,6 +230,7 @@ def add(
     return _set_if(brain, space, key, ABSENT, value, ttl, acks, operation)
 
 
+@write_fails_open(False)
 def replace(
     brain: Brain, space: Space, key: Key, value: Value, ttl: Ttl, acks: Acks | None = None, operation: int | None = None
 ) -> Plan[bool]:
@@ -232,6 +238,7 @@ def replace(
     return _set_if(brain, space, key, PRESENT, value, ttl, acks, operation)
 
 
+@write_fails_open(False)
 def touch_key(
     brain: Brain, space: Space, key: Key, ttl: Ttl, acks: Acks | None = None, operation: int | None = None
 ) -> Plan[bool]:
@@ -240,6 +247,7 @@ def touch_key(
     return record is not None
 
 
+@write_fails_open(0)
 def incr(
     brain: Brain,
     space: Space,
@@ -263,6 +271,7 @@ def incr(
     return int(payload_of(record))
 
 
+@write_fails_open(0)
 def decr(
     brain: Brain,
     space: Space,
@@ -279,6 +288,7 @@ def decr(
     return incr(brain, space, key, -by, initial, ttl, acks, operation)
 
 
+@batch_fails_open("failed_open_reads")
 def get_many(
     brain: Brain,
     space: Space,
@@ -290,6 +300,7 @@ def get_many(
     return read_many(brain, space, keys, space.decode, consistency, balancing)
 
 
+@batch_fails_open("failed_open_writes")
 def set_many(
     brain: Brain, space: Space, values: Mapping[Key, Value], ttl: Ttl, acks: Acks | None = None
 ) -> Plan[BatchResult[int]]:
@@ -306,6 +317,7 @@ def set_many(
     return _batch(names, written, lambda done: done.version)
 
 
+@batch_fails_open("failed_open_writes")
 def delete_many(brain: Brain, space: Space, keys: Iterable[Key], acks: Acks | None = None) -> Plan[BatchResult[bool]]:
     """Delete many keys; those that were not there are ``missing``."""
     names = names_of(space.name_of, keys)

@@ -35,6 +35,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import check_level
 from kvcache_client.core.copies import ask_copies, heal, missing_owners, read_at_level
 from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Slow, Within
+from kvcache_client.core.failing_open import is_forgiven
 from kvcache_client.core.hedging import race
 from kvcache_client.core.lookups import MissReason
 from kvcache_client.core.routing import View
@@ -78,27 +79,38 @@ _MISS: Final = int(Status.MISS)
 def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], default: D) -> Plan[T | D]:
     """Return ``finish`` of the key's live record, or ``default`` on a miss. The hot path of every get."""
     name = space.name_of(key)
-    if brain.avoided or brain.behind or brain.level is not None:
-        record = yield from _read_warily(brain, name, brain.choose, brain.level)
-        return _found(brain, space, name, record, finish, default)
-    view = brain.view or brain.require_view()
-    owners = view.owners[mmh3_x64_128_utupledigest(name, view.seed)[0] >> PARTITION_SHIFT]
-    node = brain.choose(owners, brain.nodes)
-    first = yield node, [0, _GET, name]
     try:
-        if first.__class__ is tuple:
-            status = first[1]
-            if status == _OK:
-                found: bytes = first[2]
-                space.lookups.hits += 1
-                return finish(found)
-            if status == _MISS:
-                space.lookups.missed(first[2] if len(first) > 2 else 0)
-                return default
-    except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
-        pass
-    record = yield from read_carefully(brain, name, (node, first))
-    return _found(brain, space, name, record, finish, default)
+        if brain.avoided or brain.behind or brain.level is not None:
+            record = yield from _read_warily(brain, name, brain.choose, brain.level)
+            return _found(brain, space, name, record, finish, default)
+        view = brain.view or brain.require_view()
+        owners = view.owners[mmh3_x64_128_utupledigest(name, view.seed)[0] >> PARTITION_SHIFT]
+        node = brain.choose(owners, brain.nodes)
+        first = yield node, [0, _GET, name]
+        try:
+            if first.__class__ is tuple:
+                status = first[1]
+                if status == _OK:
+                    found: bytes = first[2]
+                    space.lookups.hits += 1
+                    return finish(found)
+                if status == _MISS:
+                    space.lookups.missed(first[2] if len(first) > 2 else 0)
+                    return default
+        except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
+            pass
+        record = yield from read_carefully(brain, name, (node, first))
+        return _found(brain, space, name, record, finish, default)
+    except KvCacheError as error:
+        return _unless_forgiven(brain, error, default)
+
+
+def _unless_forgiven(brain: Brain, error: KvCacheError, default: D) -> D:
+    """Raise ``error``, or count a read that fails open."""
+    if not is_forgiven(brain, error):
+        raise error
+    brain.counters.failed_open_reads += 1
+    return default
 
 
 def _found(
@@ -126,7 +138,10 @@ def read_as(
         return (yield from read(brain, space, key, finish, default))
     level, choose = how_to_read(brain, consistency, balancing)
     name = space.name_of(key)
-    return _found(brain, space, name, (yield from _read_warily(brain, name, choose, level)), finish, default)
+    try:
+        return _found(brain, space, name, (yield from _read_warily(brain, name, choose, level)), finish, default)
+    except KvCacheError as error:
+        return _unless_forgiven(brain, error, default)
 
 
 def why_not_found(brain: Brain, name: bytes) -> MissReason:

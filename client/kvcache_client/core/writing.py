@@ -175,7 +175,7 @@ def write_carefully(
         held, needed = _held(brain, view, partition, tally, acks)
         if held >= needed:
             return Written(version_of(record), tally.existed)
-        raise _not_enough(brain, view, partition, tally, needed)
+        raise _not_enough(brain, view, partition, tally, held, needed)
 
 
 def copy(
@@ -274,7 +274,7 @@ def _note_for_movers(
         yield Within(asks, time_left(brain, deadline))
 
 
-def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally, needed: int) -> KvCacheError:
+def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally, held: int, needed: int) -> KvCacheError:
     """Return the error of a write that too few nodes hold."""
     refusals = [error for error in tally.failures.values() if not isinstance(error, NotApplied | InDoubt)]
     if refusals and not tally.acked:
@@ -282,4 +282,4 @@ def _not_enough(brain: Brain, view: View, partition: int, tally: _Tally, needed:
     cause = why_unavailable(brain, view, partition, tally.failures)
     if not tally.acked and not tally.maybe_applied:
         return cause
-    return InDoubt(f"held by {len(tally.acked)} of {needed} nodes, the rest is not known: {cause}", detail=partition)
+    return InDoubt(f"held by {held} of {needed} nodes, the rest is not known: {cause}", detail=partition)

@@ -123,7 +123,7 @@ def test_hedges_wait_for_the_percentile_of_the_node_but_not_for_one_that_is_alwa
 
 
 def test_reads_avoid_a_node_that_is_slow_and_writes_do_not(network: MemoryNetwork) -> None:
-    client = network.client()
+    client = network.client(timeout=2.0)
     slow = network.owners("k")[0]
     network.local_weather[(client.session.name, slow.id)] = Weather(one_way=(0.03, 0.04))
     for number in range(400):

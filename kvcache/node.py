@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from kvcache.access import node_secrets
+from kvcache.access import Access
 from kvcache.cluster.admin import Admin
 from kvcache.cluster.control import NodeControl
 from kvcache.cluster.controller import Controller, Timings, reports_of
@@ -47,7 +47,6 @@ from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache.topology_events import what_happened
-from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.http import HttpFrontDoor, HttpLimits
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
@@ -70,9 +69,8 @@ _GRACE_SECONDS: Final = 3.0
 
 _FLOOR_SECONDS: Final = 0.25
 """What the others may take to tell the highest fence; with what the coordinator may take, an operator is answered in a second."""
-_GUESSES: Final = 40.0
-_GUESSES_PER_SECOND: Final = 20.0
-"""Wrong secrets that one address may send: at once, and then every second."""
+_RELOAD_SECONDS: Final = 1.0
+"""How often we look whether the secrets have changed."""
 
 _AGAIN_SECONDS: Final = 1.0
 """How long a background task that has failed waits before it begins anew."""
@@ -100,14 +98,12 @@ class Node:
         self.control.heard_from = lambda node: self.client.brain.health.answered(node)
         self.service.forward = self.control.handover.forward
         self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
-        self._guard = Guard(
-            node_secrets(options, os.environ), Guesses(time.monotonic, _GUESSES_PER_SECOND, _GUESSES), time.monotonic
-        )
-        self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit), self._guard)
+        self._access = Access(options, os.environ)
+        self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit), self._access.guard)
         limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
         watch = RequestWatch(options.slow_ms / 1000, tell_slow)
         watch.follow(self.service)
-        self.listener = Listener(self.service, self._door, limits, self._guard, watch)
+        self.listener = Listener(self.service, self._door, limits, self._access.guard, watch, self._access.context)
         loop = asyncio.get_running_loop()
         self.loop_lag = LoopLag(loop.time, loop.call_later)
         self._janitor = Janitor(self.service, options.memory)
@@ -131,7 +127,7 @@ class Node:
         self.service.watch_for_pauses(int(self.timings.stumble * 1000), self._paused)
         self._janitor.start()
         self.loop_lag.start()
-        for task in (self.loader.run, self.control.handover.run, self.repairer.run):
+        for task in (self._follow_secrets, self.loader.run, self.control.handover.run, self.repairer.run):
             self._keep_running(task)
         if self._membership is not None:
             membership = self._membership
@@ -161,7 +157,8 @@ class Node:
             cluster=options.cluster,
             value_limit=options.value_limit,
             role=Role.NODE,
-            secrets=self._guard.secrets,
+            secrets=self._access.guard.secrets,
+            tls=self._access.tls,
             name=options.id,
             timeout=1.0,
             backoff=Backoff(longest=0.25),  # a node that is back must be noticed before clients notice it
@@ -296,6 +293,15 @@ class Node:
         mine = ownership.topology.member(self.options.id) if ownership else None
         if self._membership is not None and mine is not None and mine.state in ("syncing", "down"):
             self._spawn(self._membership.say_up())
+
+    async def _follow_secrets(self) -> None:
+        """Ask for, and show, other secrets when their file has changed."""
+        while True:
+            await asyncio.sleep(_RELOAD_SECONDS)
+            if self._access.reload_secrets():
+                for client in (self._client, self._operating):
+                    if client is not None:
+                        client.brain.config = replace(client.brain.config, secrets=self._access.guard.secrets)
 
     def _unreachable(self) -> set[str]:
         return set(self.client.brain.down)

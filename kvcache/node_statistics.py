@@ -35,6 +35,7 @@ def describe_node(node: Node) -> dict[str, Any]:
         "stream": {
             **node.listener.counters.as_dict(),
             "connections": node.listener.connections,
+            "secrets_refused": node.listener.guard.refused,
             "hinted": node.service.hints.noted_count,
         },
         "requests": node.listener.watch.as_dict(),

@@ -90,6 +90,10 @@ OPTIONS: Final[Mapping[str, Option]] = {
         Option(
             "secret_file", read.parse_path, "FILE", "The secrets that are asked for; else KVCACHE_SECRET holds one."
         ),
+        Option("tls_certificate", read.parse_path, "FILE", "Its certificate (PEM); with it the port speaks TLS only."),
+        Option("tls_key", read.parse_path, "FILE", "The key of the certificate, if not in the same file."),
+        Option("tls_ca", read.parse_path, "FILE", "Who signs the nodes' certificates, if not a CA of the system."),
+        Option("tls_client_ca", read.parse_path, "FILE", "Who signs those that clients and nodes must show, if any."),
         Option("log_level", _LOG_LEVEL, "LEVEL", "One of debug, info, warning, error; SIGUSR1 and SIGUSR2 step it."),
         Option("log_format", _LOG_FORMAT, "FORMAT", "One of text, json."),
         Option("slow_ms", _SLOW_MS, "MS", "A request that takes longer is told in the log; 0 is never."),
@@ -122,6 +126,10 @@ class NodeOptions:
     """Bytes of the largest payload."""
     secret_file: str = ""
     """Where the secrets are; they are never an option themselves, for every user of a machine sees its command lines."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+    tls_client_ca: str = ""
     log_level: str = "info"
     log_format: str = "text"
     slow_ms: int = 100
@@ -132,6 +140,9 @@ class NodeOptions:
             self._fill(option.name, parse_option(option, getattr(self, option.name), option.name))
         if self.value_limit > self.memory:
             raise InvalidOption(f"value_limit {self.value_limit} is over memory {self.memory}")
+        for name in ("tls_key", "tls_ca", "tls_client_ca"):
+            if getattr(self, name) and not self.tls_certificate:
+                raise InvalidOption(f"{name} is set without tls_certificate, so the port would not speak TLS")
         host, port = read.parse_address(self.listen)
         if not self.advertise and host in read.WILDCARD_HOSTS:
             raise InvalidOption(f"listen {self.listen!r} is every address: set advertise to the one to reach it by")

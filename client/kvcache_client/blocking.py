@@ -24,7 +24,7 @@ from kvcache_client.core.locking import check_name
 from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
 from kvcache_client.core.statistics import ClientStats, client_stats
-from kvcache_client.credentials import secrets_for
+from kvcache_client.credentials import secrets_for, tls_for
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.codec import Key, Value
 from kvcache_client.protocol.errors import KvCacheError
@@ -74,6 +74,7 @@ class Client:
             cluster=cluster,
             fail_open=fail_open,
             secrets=secrets_for(secret, anywhere=config is None),
+            tls=tls_for(seeds, anywhere=config is None),
         )
         self._session = BlockingSession(addresses, config, real_surroundings())
         self._space = self.brain.spaces.whole

@@ -9,19 +9,38 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from kvcache_client.core.tls import Tls
 from kvcache_client.protocol.auth import NO_SECRETS, Secrets, parse_secrets
 from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.seeds import asks_for_tls
 
-__all__ = ["SECRET_FILE_VARIABLE", "SECRET_VARIABLE", "secrets_for", "secrets_from", "secrets_in_file"]
+__all__ = [
+    "SECRET_FILE_VARIABLE",
+    "SECRET_VARIABLE",
+    "TLS_VARIABLES",
+    "secrets_for",
+    "secrets_from",
+    "secrets_in_file",
+    "tls_for",
+    "tls_from",
+]
 
 _log = logging.getLogger(__name__)
 
 SECRET_VARIABLE: Final = "KVCACHE_SECRET"  # noqa: S105  the name of one
 SECRET_FILE_VARIABLE: Final = "KVCACHE_SECRET_FILE"  # noqa: S105
+
+TLS_VARIABLES: Final[Mapping[str, str]] = {
+    "ca": "KVCACHE_TLS_CA",
+    "certificate": "KVCACHE_TLS_CERTIFICATE",
+    "key": "KVCACHE_TLS_KEY",
+    "server_name": "KVCACHE_TLS_SERVER_NAME",
+}
+"""Field of ``Tls`` -> where the environment holds it."""
 
 _FILE_BYTES: Final = 64 * 1024
 
@@ -43,6 +62,18 @@ def secrets_from(environment: Mapping[str, str], file: str | None = None) -> Sec
         return secrets_in_file(path)
     text = environment.get(SECRET_VARIABLE)
     return parse_secrets(text, SECRET_VARIABLE) if text else NO_SECRETS
+
+
+def tls_for(seeds: str | Sequence[str], *, anywhere: bool) -> Tls | None:
+    """Return the TLS that the scheme of the seeds, or the environment (if it may come from ``anywhere``), asks for."""
+    found = tls_from(os.environ) if anywhere else None
+    return found or (Tls() if asks_for_tls(seeds) else None)
+
+
+def tls_from(environment: Mapping[str, str]) -> Tls | None:
+    """Return the TLS that the environment describes, None if it says nothing of it."""
+    given = {name: environment.get(variable, "") for name, variable in TLS_VARIABLES.items()}
+    return Tls(**given) if any(given.values()) else None
 
 
 def secrets_in_file(path: str) -> Secrets:

@@ -10,19 +10,22 @@ import re
 from collections.abc import Mapping, Sequence
 
 from kvcache_client.protocol.errors import (
+    CertificateRejected,
     ConnectFailed,
     InvalidOption,
     KvCacheError,
     Unauthenticated,
     Unavailable,
+    UsageError,
     WrongCluster,
 )
 
-__all__ = ["DEFAULT_PORT", "no_seed_answered", "parse_seeds"]
+__all__ = ["DEFAULT_PORT", "asks_for_tls", "no_seed_answered", "parse_seeds", "split_address"]
 
 DEFAULT_PORT = 7700
 
 _SCHEME = "kvcache://"
+_TLS_SCHEME = "kvcaches://"
 _DIGITS = re.compile("[0-9]{1,5}")
 
 
@@ -33,9 +36,9 @@ def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
     """
     cluster = ""
     if isinstance(seeds, str):
-        text = seeds.removeprefix(_SCHEME)
+        text = seeds.removeprefix(_TLS_SCHEME).removeprefix(_SCHEME)
         if "://" in text:
-            raise InvalidOption(f"seeds {seeds!r:.120}: the scheme must be {_SCHEME}")
+            raise InvalidOption(f"seeds {seeds!r:.120}: the scheme must be {_SCHEME}, or {_TLS_SCHEME} for TLS")
         text, _, cluster = text.partition("/")
         parts: Sequence[str] = [part.strip() for part in text.split(",") if part.strip()]
     elif isinstance(seeds, Sequence):
@@ -47,22 +50,34 @@ def parse_seeds(seeds: str | Sequence[str]) -> tuple[tuple[str, ...], str]:
     return tuple(dict.fromkeys(_address(part) for part in parts)), cluster
 
 
+def asks_for_tls(seeds: str | Sequence[str]) -> bool:
+    """Say whether ``kvcaches://`` is written before the seeds, or before any of them."""
+    return any(str(part).startswith(_TLS_SCHEME) for part in ([seeds] if isinstance(seeds, str) else seeds))
+
+
 def no_seed_answered(errors: Mapping[str, KvCacheError]) -> KvCacheError:
     """Return the error of a client that found no way in: each seed and why.
 
-    A wrong cluster name and a secret that is not taken are that and nothing else: no other seed makes them right.
+    A wrong cluster name, a secret or a certificate that is not taken, and files that can't be read are that and nothing else: no
+    other seed makes them right.
     """
     for error in errors.values():
-        if isinstance(error, WrongCluster | Unauthenticated):
+        if isinstance(error, WrongCluster | Unauthenticated | CertificateRejected | UsageError):
             return error
     reasons = (str(error) if isinstance(error, ConnectFailed) else f"{seed}: {error}" for seed, error in errors.items())
     return Unavailable(f"no seed answered: {'; '.join(sorted(reasons))}")
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``host:port`` or ``[v6]:port``."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _address(part: object) -> str:
     if not isinstance(part, str):
         raise InvalidOption(f"seed {part!r:.80}: must be text of the form host:port")
-    text = part.removeprefix(_SCHEME)
+    text = part.removeprefix(_TLS_SCHEME).removeprefix(_SCHEME)
     bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
     if bare_ipv6 or text.endswith("]") or ":" not in text:
         text = f"[{text}]:{DEFAULT_PORT}" if bare_ipv6 else f"{text}:{DEFAULT_PORT}"

@@ -41,7 +41,7 @@ def _operate(seeds: str, work: Work, *, quiet: bool) -> Any:
     """Run ``work`` with an admin connected to ``seeds``, and show its progress on a terminal."""
     from kvcache.cluster.admin import Admin
     from kvcache_client import AsyncClient, ClientConfig
-    from kvcache_client.credentials import secrets_from
+    from kvcache_client.credentials import secrets_from, tls_for
     from kvcache_client.protocol.verbs import Role
     from kvcache_client.seeds import parse_seeds
 
@@ -49,7 +49,12 @@ def _operate(seeds: str, work: Work, *, quiet: bool) -> Any:
 
     async def run() -> Any:
         config = ClientConfig(
-            role=Role.ADMIN, name="kvcache admin", timeout=2.0, cluster=cluster, secrets=secrets_from(os.environ)
+            role=Role.ADMIN,
+            name="kvcache admin",
+            timeout=2.0,
+            cluster=cluster,
+            secrets=secrets_from(os.environ),
+            tls=tls_for(seeds, anywhere=True),
         )
         async with AsyncClient(addresses, config=config) as client:
             with _progress_bar(quiet) as progress:

@@ -22,7 +22,8 @@ from typing import Final, Self
 from kvcache.cluster.child import start_child, stop_child
 from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.memory import node_environment
-from kvcache_client.credentials import secrets_from
+from kvcache_client.bodies.tls import current_context
+from kvcache_client.credentials import secrets_from, tls_from
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.auth import Secrets
 from kvcache_client.protocol.errors import InvalidOption, NodeFault, NotReady, TopologyError
@@ -215,7 +216,10 @@ async def _topology_of(node: LocalNode, secrets: Secrets) -> Topology | None:
 async def _fetch(address: str, path: str, secrets: Secrets) -> bytes | None:
     """Return the body that a node answers with, None unless it answers 200. HTTP/1.0 has no chunks to undo."""
     host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    tls = tls_from(os.environ)
+    secured = tls is not None and bool(tls.certificate)  # without one of their own, the nodes speak in the clear
+    context = current_context(tls) if tls and secured else None
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n{_authorization(secrets)}\r\n".encode())
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")

@@ -18,6 +18,8 @@ class StreamCounters:
     """Connections of any kind."""
     refused: int = 0
     """Connections closed because as many as may be were open, or because their address guesses at secrets."""
+    handshakes_failed: int = 0
+    """Connections whose TLS handshake failed, or that were gone before their first byte."""
     foreign: int = 0
     """Connections closed because their first byte was neither a message nor HTTP."""
     malformed: int = 0

@@ -124,9 +124,11 @@ def open_guard(now: Callable[[], float]) -> Guard:
 
 def network_of(peer: object) -> str:
     """Return whose guesses count together: the IPv4 address, or the /64 that an IPv6 host may choose its own from."""
-    host = peer[0] if isinstance(peer, tuple) and peer else ""
+    host = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+    if ":" not in host:
+        return host or "?"
     try:
-        address = ipaddress.ip_address(str(host).partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:  # a Unix socket, or a peer that is gone
         return "?"
     if isinstance(address, ipaddress.IPv6Address):

@@ -18,6 +18,12 @@ class StreamLimits:
     """Largest payload; a frame may hold ``FRAME_SLACK`` more."""
     connections: int = 10_000
     """Connections at once, HTTP included; more are closed at once."""
+    connections_per_address: int = 4096
+    """Of these, from one IPv4 address or one IPv6 /64."""
+    accepts_at_once: int = 32
+    """Connections taken before those that are open have their turn again."""
+    accept_pause_seconds: float = 0.01
+    """How long others have it before more connections are taken: with the row above, what a flood of connects may cost."""
     hello_seconds: float = 5.0
     """What the first byte and the HELLO may take."""
     refusal_seconds: float = 0.2

@@ -4,7 +4,10 @@ Here lives accepting, sniffing and sweeping. Never here: either protocol. ::
 
     0x90-0x9f, 0xdc   a msgpack array   -> StreamConnection
     A-Z               an HTTP method    -> aiohttp, through HttpFrontDoor
-    anything else     TLS, Redis, noise -> closed, one log line a second at most
+    anything else     Redis, noise      -> closed, one log line a second at most
+
+With certificates the port speaks TLS and nothing else: a byte in the clear ends the handshake. There is no sniffing for TLS,
+so nobody speaks in the clear by mistake where it was meant to be hidden. The first byte is then that inside of TLS.
 
 The sniffer hands over the transport with the bytes that it has seen, and is never called again.
 """
@@ -12,13 +15,18 @@ The sniffer hands over the transport with the bytes that it has seen, and is nev
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from kvcache.events import journal
 from kvcache.service.service import Service
+from kvcache.transport.acceptor import Acceptor
 from kvcache.transport.counters import StreamCounters
-from kvcache.transport.guard import Guard, network_of, open_guard
+from kvcache.transport.guard import Guard, open_guard
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.stream import StreamConnection
 from kvcache.transport.watch import RequestWatch
@@ -42,8 +50,8 @@ class Door(Protocol):
     def open_connections(self) -> int:
         """How many it has open."""
 
-    def connection(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection."""
+    def connection(self, on_close: Callable[[], None]) -> asyncio.Protocol:
+        """Return the protocol of a new connection, which calls ``on_close`` at its end."""
 
 
 class Listener:
@@ -56,6 +64,7 @@ class Listener:
         limits: StreamLimits,
         guard: Guard | None = None,
         watch: RequestWatch | None = None,
+        context: Callable[[], ssl.SSLContext | None] = lambda: None,
     ) -> None:
         self.counters = StreamCounters()
         self.watch = watch or RequestWatch()
@@ -64,7 +73,8 @@ class Listener:
         self._door = door
         self._now = asyncio.get_running_loop().time
         self.guard = guard or open_guard(self._now)
-        self._server: asyncio.Server | None = None
+        self._acceptor = Acceptor(self, limits, context)
+        self._by_network: Counter[str] = Counter()
         self._streams: set[StreamConnection] = set()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -74,10 +84,8 @@ class Listener:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises ``OSError`` if it is taken."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Sniffer(self), host, port, backlog=1024)
+        bound = await self._acceptor.start(host, port)
         self._sweep()
-        bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
     @property
@@ -93,10 +101,9 @@ class Listener:
     def stop_accepting(self) -> None:
         """Take no more connections; those that have said something go on."""
         self._stopping = True
+        self._acceptor.stop()
         for sniffer in list(self._unsniffed):
             sniffer.abort()
-        if self._server is not None:
-            self._server.close()
 
     async def stop(self) -> None:
         """Answer every request that was read, send the replies and close."""
@@ -133,44 +140,78 @@ class Listener:
                 connection.abort()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
-    def _accept(self, sniffer: _Sniffer, peer: object) -> bool:
+    def turns_away(self, network: str) -> bool:
+        """Say whether a connection from ``network`` must be closed at once, and count it."""
         self.counters.accepted += 1
-        if self._stopping:
-            return False
-        if not self.guard.guesses.are_left(network_of(peer)):
+        limits = self.limits
+        if not self.guard.guesses.are_left(network):  # the guard has said why
             self.counters.refused += 1
-            return False  # the guard has said why
-        if self.connections >= self.limits.connections:
-            self.counters.refused += 1
-            journal.say("connection_refused", at=self._now(), open=self.limits.connections)
+        elif self.connections >= limits.connections:
+            self._refuse(f"{limits.connections} are open")
+        elif self._by_network[network] >= limits.connections_per_address:
+            self._refuse(f"{limits.connections_per_address} from {network} are open")
+        else:
             return False
-        self._unsniffed.add(sniffer)
         return True
+
+    def full(self) -> None:
+        """Count a connection that was closed because the process has no descriptor left."""
+        self._refuse("the process has no file descriptor left")
+
+    def handshake_failed(self, network: str, reason: str) -> None:
+        """Count a connection that did not get as far as its first byte."""
+        self.counters.handshakes_failed += 1
+        journal.say("handshake_failed", at=self._now(), network=network, reason=reason)
+
+    def _refuse(self, why: str) -> None:
+        self.counters.refused += 1
+        journal.say("connection_refused", at=self._now(), why=why)
+
+    def protocol(self, network: str) -> asyncio.Protocol:
+        """Return the protocol of a connection from ``network`` whose first byte is still to come."""
+        sniffer = _Sniffer(self, network)
+        self._unsniffed.add(sniffer)
+        self._by_network[network] += 1
+        return sniffer
 
     def _settle(self, sniffer: _Sniffer, first: bytes) -> asyncio.Protocol | None:
         """Return who takes over the connection that begins with ``first``, or None if nobody does."""
         self._unsniffed.discard(sniffer)
         byte = first[0]
+        closed = partial(self._left, sniffer.network)
         if is_stream_byte(byte):
             stream = StreamConnection(
-                self._service, self.limits, self.counters, self._now, self._forget, self.guard, self.watch
+                self._service,
+                self.limits,
+                self.counters,
+                self._now,
+                partial(self._forget, closed),
+                self.guard,
+                self.watch,
             )
             self._streams.add(stream)
             self._drained.clear()
             return stream
         if 0x41 <= byte <= 0x5A:
-            return self._door.connection()
+            return self._door.connection(closed)
         self.counters.foreign += 1
         journal.say("connection_foreign", at=self._now(), byte=f"{byte:#04x}")
         return None
 
-    def _forget(self, stream: StreamConnection) -> None:
+    def _forget(self, closed: Callable[[], None], stream: StreamConnection) -> None:
+        closed()
         self._streams.discard(stream)
         if not self._streams:
             self._drained.set()
 
     def _gone(self, sniffer: _Sniffer) -> None:
         self._unsniffed.discard(sniffer)
+        self._left(sniffer.network)
+
+    def _left(self, network: str) -> None:
+        self._by_network[network] -= 1
+        if not self._by_network[network]:
+            del self._by_network[network]
 
     def __repr__(self) -> str:
         return f"<Listener streams={len(self._streams)} connections={self.connections} {self.counters!r}>"
@@ -179,33 +220,34 @@ class Listener:
 class _Sniffer(asyncio.Protocol):
     """Looks at the first byte and steps out."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, network: str) -> None:
+        self.network = network
         self._listener = listener
         self._transport: asyncio.Transport | None = None
-        self._refused = False
+        self._done = False
         self._since = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
-        if not self._listener._accept(self, transport.get_extra_info("peername")):
-            self._refused = True
-            transport.close()
+        if self._done:  # swept away, or told to stop, while it shook hands
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         transport = self._transport
-        if transport is None or self._refused:
+        if transport is None or self._done:
             return
         successor = self._listener._settle(self, data)
         if successor is None:
-            self._refused = True
             transport.close()
             return
+        self._done = True
         transport.set_protocol(successor)
         successor.connection_made(transport)
         successor.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._refused:
+        if not self._done:
+            self._done = True
             self._listener._gone(self)
 
     def overdue(self, now: float) -> str | None:

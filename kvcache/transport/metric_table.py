@@ -125,7 +125,14 @@ METRICS: Final[Mapping[Place, Metric]] = {
         # The port
         _counter("stream", "accepted", "Connections ever accepted, of any kind.", "connections <= accepted"),
         _gauge("stream", "connections", "Connections open, HTTP included."),
-        _counter("stream", "refused", "Connections closed because as many as may be were open.", "refused <= accepted"),
+        _counter(
+            "stream",
+            "refused",
+            "Connections closed at once: too many were open, or their address guesses at secrets.",
+            "refused <= accepted",
+        ),
+        _counter("stream", "handshakes_failed", "Connections whose TLS handshake failed."),
+        _counter("stream", "secrets_refused", "Wrong secrets and bearer tokens that were sent."),
         _counter("stream", "foreign", "Connections closed because they began with neither a message nor HTTP."),
         _counter("stream", "malformed", "Connections closed for breaking the protocol."),
         _counter(

@@ -278,7 +278,7 @@ class StreamConnection(asyncio.Protocol):
         else:
             self._transport.resume_reading()
             if self._finished_at:
-                self._transport.write_eof()
+                self._end_output(self._transport)
 
     def overdue(self, now: float) -> str | None:
         """Return why this connection must be closed by now, if it must."""
@@ -309,7 +309,11 @@ class StreamConnection(asyncio.Protocol):
         """
         self._finished_at = self._now()
         if self._transport is not None and not self._closed and not self._unread_since:
-            self._transport.write_eof()
+            self._end_output(self._transport)
+
+    def _end_output(self, transport: asyncio.Transport) -> None:
+        if transport.can_write_eof():  # TLS can't say so; there the close alone does
+            transport.write_eof()
 
     def settled(self, now: float) -> bool:
         """Say whether a finished connection may be closed: all is sent, and the peer has been silent since."""

@@ -40,6 +40,10 @@ EVERY = {
     "max_connections": ("20", "30", 40),
     "value_limit": ("2MiB", "3MiB", 4 << 20),
     "secret_file": ("/a", "/b", "/c"),
+    "tls_certificate": ("/a", "/b", "/c"),
+    "tls_key": ("/a", "/b", "/c"),
+    "tls_ca": ("/a", "/b", "/c"),
+    "tls_client_ca": ("/a", "/b", "/c"),
     "log_level": ("debug", "warning", "error"),
     "log_format": ("json", "text", "json"),
     "slow_ms": ("0", "20", 30),
@@ -52,13 +56,19 @@ OF_TWO_VALUES = {"log_format"}
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_command_line_goes_before_the_environment_before_the_file_before_the_default(name):
     word, variable, entry = EVERY[name]
-    base = {"advertise": "10.0.0.9:7700"}
+    base = {"advertise": "10.0.0.9:7700", "tls_certificate": "/z"}
     environment, file = {OPTIONS[name].variable: variable}, {**base, name: entry}
     expected = [getattr(replace(NodeOptions(), **{**base, name: value}), name) for value in (word, variable, entry)]
     assert getattr(resolve_options({name: word}, environment, file), name) == expected[0]
     assert getattr(resolve_options({name: None}, environment, file), name) == expected[1]
     assert getattr(resolve_options({}, {}, file), name) == expected[2]
     assert len({*expected, getattr(NodeOptions(), name)}) == (2 if name in OF_TWO_VALUES else 4)
+
+
+@pytest.mark.parametrize("name", ["tls_key", "tls_ca", "tls_client_ca"])
+def test_tls_without_a_certificate_would_be_none(name):
+    with pytest.raises(InvalidOption, match=f"{name} is set without tls_certificate"):
+        NodeOptions(**{name: "/a"})
 
 
 def test_an_error_names_the_option_as_its_source_does(tmp_path):

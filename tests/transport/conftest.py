@@ -94,6 +94,9 @@ class ListTransport:
     def resume_reading(self) -> None:
         self.reading = True
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.half_closed = True
 
@@ -207,8 +210,9 @@ def stream(stranger: Stream) -> Stream:
 class HttpStub(asyncio.Protocol):
     """Says that HTTP was taken for it, with what it got."""
 
-    def __init__(self, door: DoorStub) -> None:
+    def __init__(self, door: DoorStub, on_close: Callable[[], None]) -> None:
         self.door = door
+        self.on_close = on_close
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -219,6 +223,7 @@ class HttpStub(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.door.open_connections -= 1
+        self.on_close()
 
 
 class DoorStub:
@@ -227,8 +232,8 @@ class DoorStub:
     def __init__(self) -> None:
         self.open_connections = 0
 
-    def connection(self) -> HttpStub:
-        return HttpStub(self)
+    def connection(self, on_close: Callable[[], None]) -> HttpStub:
+        return HttpStub(self, on_close)
 
 
 class Peer:

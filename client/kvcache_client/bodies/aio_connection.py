@@ -16,16 +16,19 @@ import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from kvcache_client.bodies.aio_pace import Pace
 from kvcache_client.bodies.aio_round import Direct
+from kvcache_client.bodies.tls import current_context, refused_handshake
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.introduction import Greeting, introduce
 from kvcache_client.core.link import Link, Waiter
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request, Verb
+from kvcache_client.seeds import split_address
 
 __all__ = ["AsyncConnection", "connect"]
 
@@ -47,11 +50,14 @@ async def connect(
     connection = AsyncConnection(brain, node, address, on_epoch, on_end, on_silence)
     try:
         async with asyncio.timeout(brain.config.connect_timeout):
-            host, _, port = address.rpartition(":")
-            await loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+            host, port = split_address(address)
+            await loop.create_connection(lambda: connection, host, port, **_secured(brain.config, host))
             greeting = await connection.introduce()
     except (OSError, ConnectionLost, TimeoutError) as error:
         connection.end(error)
+        rejected = refused_handshake(address, node, error, brain.config.tls)
+        if rejected is not None:
+            raise rejected from error
         silent = isinstance(error, TimeoutError) and not isinstance(error, KvCacheError)
         reason = "no connection in time" if silent else _in_words(error)
         raise ConnectFailed(f"{address}: {reason}", node=node or None) from error
@@ -59,6 +65,16 @@ async def connect(
         connection.end(error)
         raise
     return connection, greeting
+
+
+def _secured(config: ClientConfig, host: str) -> dict[str, Any]:
+    if config.tls is None:
+        return {}
+    return {
+        "ssl": current_context(config.tls),
+        "server_hostname": config.tls.server_name or host,
+        "ssl_handshake_timeout": config.connect_timeout,
+    }
 
 
 def _in_words(error: BaseException) -> str:

@@ -1,24 +1,27 @@
 """One blocking connection to a node.
 
 Here lives the socket side of a ``Link`` for threads and greenlets: send, then read until the replies are there. Never here:
-which node is asked, pooling, back-off. Only plain ``socket`` calls are used, so gevent can patch them.
+which node is asked, pooling, back-off. Only plain ``socket`` and ``ssl`` calls are used, so gevent can patch them.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, overload
 
 from kvcache_client.bodies.socket_timeouts import WAITED_TOO_LONG, timeout_setter
+from kvcache_client.bodies.tls import current_context, refused_handshake
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Outcome, Slow
 from kvcache_client.core.introduction import Greeting, introduce
 from kvcache_client.core.link import Link
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.verbs import Request
+from kvcache_client.seeds import split_address
 
 __all__ = ["Channel", "Slot", "connect"]
 
@@ -50,14 +53,21 @@ def connect(
     brain: Brain, address: str, *, node: str = "", on_epoch: Callable[[int], None] = lambda epoch: None
 ) -> Channel:
     """Return an introduced connection. Raises ``ConnectFailed``, or the error with which the node refused the HELLO."""
-    host, _, port = address.rpartition(":")
     limit = brain.config.connect_timeout
+    host, port = split_address(address)
+    tls = brain.config.tls
+    context = current_context(tls) if tls is not None else None
     try:
-        sock = socket.create_connection((host.strip("[]"), int(port)), timeout=limit)
+        sock = socket.create_connection((host, port), timeout=limit)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None and tls is not None:
+            sock = _secured(sock, context, tls.server_name or host)
     except OSError as error:
+        rejected = refused_handshake(address, node, error, tls)
+        if rejected is not None:
+            raise rejected from error
         reason = "no connection in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise ConnectFailed(f"{address}: {reason}", node=node or None) from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     channel = Channel(brain, node, address, sock, on_epoch)
     try:
         channel.introduce(limit)
@@ -65,6 +75,14 @@ def connect(
         channel.close()
         raise
     return channel
+
+
+def _secured(sock: socket.socket, context: ssl.SSLContext, name: str) -> socket.socket:
+    try:
+        return context.wrap_socket(sock, server_hostname=name)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class Channel:
@@ -95,6 +113,9 @@ class Channel:
         except StopIteration as done:
             greeting: Greeting = done.value
         except (ConnectionLost, NoAnswer) as outcome:
+            rejected = refused_handshake(self.address, self.node, outcome, self._brain.config.tls)
+            if rejected is not None:
+                raise rejected from outcome
             reason = str(outcome) if isinstance(outcome, ConnectionLost) else f"{self.address}: no connection in time"
             raise ConnectFailed(reason, node=self.node or None) from outcome
         self.node = self.link.node = greeting.node

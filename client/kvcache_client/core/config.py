@@ -11,6 +11,7 @@ from typing import Any, Final
 from kvcache_client.core.balancing import DEFAULT, Balancing, check_balancing
 from kvcache_client.core.consistency import Acks, check_acks, check_level
 from kvcache_client.core.retry import Backoff
+from kvcache_client.core.tls import Tls
 from kvcache_client.core.values import ValueForm
 from kvcache_client.protocol.auth import NO_SECRETS, Secrets
 from kvcache_client.protocol.errors import InvalidOption
@@ -51,6 +52,8 @@ class ClientConfig:
     role: Role = Role.CLIENT
     secrets: Secrets = NO_SECRETS
     """By which to show that this client may have its role; it then speaks to no node that does not know the secret too."""
+    tls: Tls | None = None
+    """How connections are encrypted; None: not at all."""
     name: str = ""
     """How this client introduces itself to nodes."""
     serializer: str | Serializer = "msgpack"

@@ -18,6 +18,7 @@ decisions about retries. ::
     |-- NotApplied                   for certain nothing changed; asking again is safe
     |   |-- NotOwner  StaleEpoch  NotReady  ClockSkew  Overloaded  ReplyFull
     |   |-- ConnectFailed            one node could not be reached at all
+    |   |   `-- CertificateRejected  its certificate, or ours, was not taken; says whose and why
     |   |-- Unavailable  TooFewCopies  no node that could answer did, or fewer than asked for; says each node and why
     |   |-- DeadlineExceeded (TimeoutError)  a read that was not answered in time
     |   |-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
@@ -42,6 +43,7 @@ __all__ = [
     "ERRORS",
     "AdminBusy",
     "BatchTooLarge",
+    "CertificateRejected",
     "ClientClosed",
     "ClockSkew",
     "ConnectFailed",
@@ -331,6 +333,10 @@ class AdminBusy(NotApplied):
 
 class ConnectFailed(NotApplied):
     """No connection to the node could be made."""
+
+
+class CertificateRejected(ConnectFailed):
+    """One end does not take the other's TLS certificate; the message says whose and why."""
 
 
 class StaleFence(KvCacheError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
@@ -83,9 +83,16 @@ class HttpConnection(web.RequestHandler):
     owners of its key, and the embedded client's own deadline ends whatever hangs.
     """
 
-    __slots__ = ("_counters", "_family", "_socket", "deadlines")
+    __slots__ = ("_counters", "_family", "_on_close", "_socket", "deadlines")
 
-    def __init__(self, server: web.Server, limits: HttpLimits, counters: HttpCounters, family: OpenConnections) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        limits: HttpLimits,
+        counters: HttpCounters,
+        family: OpenConnections,
+        on_close: Callable[[], None],
+    ) -> None:
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {
             "keepalive_timeout": limits.keepalive_seconds,
@@ -100,6 +107,7 @@ class HttpConnection(web.RequestHandler):
         super().__init__(server, loop=loop, **options)
         self._counters = counters
         self._family = family
+        self._on_close = on_close
         self._socket: asyncio.Transport | None = None
         self.deadlines = ConnectionDeadlines(loop.call_later, limits, self)
 
@@ -113,6 +121,8 @@ class HttpConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of everything."""
+        if self._socket is not None:
+            self._on_close()
         self._family.discard(self)
         self._counters.connections = len(self._family)
         self.deadlines.closed()

@@ -98,11 +98,11 @@ class HttpFrontDoor:
         """How many connections are open."""
         return len(self._connections)
 
-    def connection(self) -> HttpConnection:
+    def connection(self, on_close: Callable[[], None] = lambda: None) -> HttpConnection:
         """Return the protocol for one new connection, whose first bytes may have been read already."""
         if self._server is None:
             raise NotReady("the HTTP front door has not been started")
-        return HttpConnection(self._server, self._limits, self.counters, self._connections)
+        return HttpConnection(self._server, self._limits, self.counters, self._connections, on_close)
 
     async def stop(self, grace: float) -> None:
         """Close idle connections, let requests finish for up to ``grace`` seconds, then close what is left.

@@ -86,7 +86,7 @@ def test_what_peers_can_cause_is_said_once_a_second_and_tells_how_much_was_left_
 
 def test_one_flood_does_not_silence_another_event(journal, caplog):
     journal.say("connection_foreign", byte="0x16")
-    journal.say("connection_refused", open=3)
+    journal.say("connection_refused", why="3 are open")
     assert len(caplog.records) == 2
 
 

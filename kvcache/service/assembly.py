@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kvcache.service.batches import BatchVerbs
 from kvcache.service.conversation import ConversationVerbs
 from kvcache.service.deciding import DecidingVerbs
 from kvcache.service.leasing import LeaseVerbs
@@ -22,6 +23,7 @@ def assemble(identity: Identity, store: Store, clock: HybridClock, statistics: C
     """Return the service of a node. ``statistics`` is called for STATS and must return plain data."""
     service = Service(identity, store, clock)
     service.add(ConversationVerbs(service, statistics).handlers)
+    service.add(BatchVerbs(service).handlers)
     deciding = DecidingVerbs(service)
     service.add(deciding.handlers)
     service.add(LeaseVerbs(service, deciding).handlers)

@@ -41,10 +41,9 @@ from kvcache_client.protocol.errors import (
     MalformedFrame,
     NotOwner,
     NotReady,
-    ReplyFull,
     StaleEpoch,
 )
-from kvcache_client.protocol.limits import KEY_BYTES, REPLY_BYTES
+from kvcache_client.protocol.limits import KEY_BYTES
 from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, is_tombstone, version_of
 from kvcache_client.protocol.verbs import VERBS, Message, Role, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at
@@ -59,7 +58,6 @@ _OK: Final = int(Status.OK)
 _MISS: Final = int(Status.MISS)
 _SUPERSEDED: Final = int(Status.SUPERSEDED)
 _MISMATCH: Final = int(Status.MISMATCH)
-_REPLY_FULL: Final = ReplyFull.code
 
 _HINT_BYTES: Final = 64 << 20
 """Of records that a node holds for others; what is over that is made good by comparing whole partitions."""
@@ -102,16 +100,14 @@ class Service:
         self._horizon = b""
         self.readable = bytearray(PARTITIONS)
         self._incomplete = bytearray(PARTITIONS)
-        self._seed = 0
+        self.seed = 0
         self._by_role: dict[int, dict[int, Handler]] = {role: {} for role in Role}
         self.add(
             {
                 Verb.GET: self._get,
-                Verb.GET_MANY: self._get_many,
                 Verb.HEAD: self._head,
                 Verb.PEEK: self._peek,
                 Verb.PUT: self._put,
-                Verb.PUT_MANY: self._put_many,
                 Verb.HINT: self._hint,
             }
         )
@@ -138,7 +134,7 @@ class Service:
         if self.ownership is not None and ownership.epoch <= self.ownership.epoch:
             return False
         self.ownership = ownership
-        self._seed = ownership.seed
+        self.seed = ownership.seed
         self._show()
         generations = Generations(ownership.topology.generations)
         if generations.newer_than(self.generations):
@@ -218,7 +214,7 @@ class Service:
         if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
             raise bad_key(key)
         # The hottest lines of a node: partition_of and Store.get without the calls.
-        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
+        partition = mmh3_x64_128_utupledigest(key, self.seed)[0] >> PARTITION_SHIFT
         if not self.readable[partition]:
             raise self.not_mine(partition)
         store = self.store
@@ -237,9 +233,14 @@ class Service:
     def _get_swept(self, message: Message) -> Reply:
         """Answer GET while what a flush has hidden may still lie in the store."""
         number, _, key = message
-        partition = self._to_read(key)
+        partition = self.to_read(key)
         record = self.live(partition, key)
         return miss(number, self.store.why_missing(partition, key)) if record is None else (number, _OK, record)
+
+    @property
+    def reader(self) -> Callable[[int, bytes], bytes | None]:
+        """What ``live`` comes down to at this moment: the store's own ``get``, unless something hidden may still lie there."""
+        return self.store.get if self._unswept == PARTITIONS else self.live
 
     def live(self, partition: int, key: bytes) -> bytes | None:
         """Return the live record of a key."""
@@ -253,29 +254,9 @@ class Service:
             sweep(self.store, self.generations, partition)
         return self.store.peek(partition, key)
 
-    def _get_many(self, message: Message) -> Reply:
-        fields: list[bytes | int | None] = []
-        room = REPLY_BYTES
-        for key in message[2:]:
-            if room <= 0:
-                fields.append(_REPLY_FULL)
-                continue
-            try:
-                partition = self._to_read(key)
-                record = self.live(partition, key)
-            except KvCacheError as error:
-                fields.append(error.code)
-                continue
-            if record is None:
-                fields.append(int(self.store.why_missing(partition, key)) or None)
-            else:
-                fields.append(record)
-                room -= len(record)
-        return message[0], _OK, *fields
-
     def _head(self, message: Message) -> Reply:
         number, _, key = message
-        partition = self._to_read(key)
+        partition = self.to_read(key)
         record = self.live(partition, key)
         if record is None:
             return miss(number, self.store.why_missing(partition, key))
@@ -292,18 +273,6 @@ class Service:
     def _put(self, message: Message) -> Reply:
         number, _, epoch, key, record = message
         return number, *self.keep(self.to_write(epoch, key), key, record)
-
-    def _put_many(self, message: Message) -> Reply:
-        number, _, epoch, *fields = message
-        if epoch.__class__ is not int or len(fields) % 2:
-            raise MalformedFrame("PUT_MANY carries an epoch, then pairs of key and record")
-        statuses: list[int | None] = []
-        for key, record in zip(fields[::2], fields[1::2], strict=True):
-            try:
-                statuses.append(self.keep(self.to_write(epoch, key), key, record)[0])
-            except KvCacheError as error:
-                statuses.append(error.code)
-        return number, _OK, *statuses
 
     def _hint(self, message: Message) -> Reply:
         number, _, owner, key, record = message
@@ -357,13 +326,14 @@ class Service:
     def _partition(self, key: Any) -> int:
         if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
             raise bad_key(key)
-        return partition_of(key, self._seed)
+        return partition_of(key, self.seed)
 
-    def _to_read(self, key: Any) -> int:
+    def to_read(self, key: Any) -> int:
+        """Return the partition of a key that this node answers reads for."""
         # What _partition does, without two calls for each key of a batch.
         if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
             raise bad_key(key)
-        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
+        partition = mmh3_x64_128_utupledigest(key, self.seed)[0] >> PARTITION_SHIFT
         if not self.readable[partition]:
             raise self.not_mine(partition)
         return partition
@@ -372,7 +342,7 @@ class Service:
         """Return the partition of a key that this node takes writes for, if the request was routed by what is true now."""
         if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
             raise bad_key(key)
-        partition = mmh3_x64_128_utupledigest(key, self._seed)[0] >> PARTITION_SHIFT
+        partition = mmh3_x64_128_utupledigest(key, self.seed)[0] >> PARTITION_SHIFT
         ownership = self.ownership
         if ownership is None or not ownership.writable[partition]:
             raise self.not_mine(partition)

@@ -1,6 +1,5 @@
 """A peer that does not read: bounded output, nothing lost, nothing out of order, and how long it may take."""
 
-
 from kvcache.transport.limits import StreamLimits
 from kvcache_client.protocol.errors import MalformedFrame
 from kvcache_client.protocol.framing import pack_message

@@ -16,12 +16,13 @@ GET        /v1/stats          the node's counters, JSON
 GET        /metrics           the same for Prometheus
 GET        /healthz           200 while the event loop runs
 GET        /readyz            200 while the node can serve, else 503 with the reason
+GET        /openapi.json      this table as an OpenAPI document
 ============================  =========================================================================================
 
-With secrets, all but the last two ask for ``Authorization: Bearer SECRET``, and what changes the cluster for one of an admin
-(``gate``). Every error is JSON: ``{"error": name, "message": text, "retryable": bool, "detail": number or text or null}``. There
-are no CORS headers, and a batch must say ``Content-Type: application/msgpack``: a web page of somebody else can then
-neither read nor write a cache that the browser can reach.
+With secrets, all but the last three ask for ``Authorization: Bearer SECRET``, and what changes the cluster for one of an
+admin (``gate``). All this is a table of its own (``routes``). Every error is JSON: ``{"error": name, "message": text,
+"retryable": bool, "detail": number or text or null}``. There are no CORS headers, and a batch must say ``Content-Type:
+application/msgpack``: a web page of somebody else can then neither read nor write a cache that the browser can reach.
 """
 
 from kvcache.transport.http.front_door import HttpFrontDoor, NodeView

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from aiohttp import web
@@ -21,9 +22,11 @@ from kvcache.transport.http.answers import Refusal, error_response, json_respons
 from kvcache.transport.http.batch import BatchRoute
 from kvcache.transport.http.body import BodyReader
 from kvcache.transport.http.connection import HttpConnection, OpenConnections
-from kvcache.transport.http.gate import OPEN_PATHS, Gate
+from kvcache.transport.http.gate import Gate
 from kvcache.transport.http.kv import KV_PREFIX, KeyRoutes, RecordClient
 from kvcache.transport.http.limits import HttpCounters, HttpLimits
+from kvcache.transport.http.openapi import openapi_document
+from kvcache.transport.http.routes import ROUTES, prefix_of
 from kvcache.transport.metrics import NodeMetrics
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import KvCacheError, NodeFault, NotReady, Overloaded
@@ -35,7 +38,7 @@ _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
 _CLOSING_SECONDS: Final = 0.1
 """What a request that has outlived the grace of a stop gets to notice that it is cancelled."""
 
-_UNSHED: Final = OPEN_PATHS | {"/metrics"}
+_UNSHED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that answer under any load: they tell an operator, or a load balancer, that there is load."""
 
 
@@ -80,16 +83,22 @@ class HttpFrontDoor:
         bodies = BodyReader(self._limits, self.counters)
         keys = KeyRoutes(client, bodies, self._limits.value_limit)
         operations = AdminRoutes(self._node.operator, bodies)
-        self._routes = {
-            KV_PREFIX: {"GET": keys.get, "HEAD": keys.get, "PUT": keys.put, "DELETE": keys.delete},
-            "/v1/batch": {"POST": BatchRoute(client, bodies, self._limits).post},
-            ADMIN_PREFIX: {"GET": operations.get, "POST": operations.post},
-            "/v1/topology": _reading(self._topology),
-            "/v1/stats": _reading(self._statistics),
-            "/metrics": _reading(self._prometheus),
-            "/healthz": _reading(self._alive),
-            "/readyz": _reading(self._ready),
-        }
+        self._routes = _table(
+            {
+                "kv.get": keys.get,
+                "kv.put": keys.put,
+                "kv.delete": keys.delete,
+                "batch.post": BatchRoute(client, bodies, self._limits).post,
+                "admin.get": operations.get,
+                "admin.post": operations.post,
+                "topology": self._topology,
+                "statistics": self._statistics,
+                "metrics": self._prometheus,
+                "alive": self._alive,
+                "ready": self._ready,
+                "openapi": self._openapi,
+            }
+        )
         self._server = web.Server(self._serve)
         self._stopping = False
 
@@ -191,6 +200,9 @@ class HttpFrontDoor:
         content_type, text = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=text, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
+    async def _openapi(self, _request: web.BaseRequest) -> web.Response:
+        return json_response(openapi_document(version("kvcache")))
+
     async def _alive(self, _request: web.BaseRequest) -> web.Response:
         return json_response({"status": "alive"})
 
@@ -206,5 +218,12 @@ class HttpFrontDoor:
         return f"<HttpFrontDoor {state} connections={len(self._connections)} in_flight={self.counters.in_flight}>"
 
 
-def _reading(handler: _Handler) -> Mapping[str, _Handler]:
-    return {"GET": handler, "HEAD": handler}
+def _table(handlers: Mapping[str, _Handler]) -> Mapping[str, Mapping[str, _Handler]]:
+    """Return who answers which methods of which path, or of all paths that begin with it."""
+    table: dict[str, dict[str, _Handler]] = {}
+    for route in ROUTES:
+        path = ADMIN_PREFIX if route.path.startswith(ADMIN_PREFIX) else prefix_of(route.path)
+        table.setdefault(path, {})[route.method] = handlers[route.handler]
+        if route.method == "GET":
+            table[path]["HEAD"] = handlers[route.handler]
+    return table

@@ -18,13 +18,11 @@ from aiohttp import web
 
 from kvcache.transport.guard import Guard, network_of
 from kvcache.transport.http.answers import Refusal
+from kvcache.transport.http.routes import OPEN_PATHS
 from kvcache_client.protocol.errors import Forbidden, Unauthenticated
 from kvcache_client.protocol.verbs import Role
 
-__all__ = ["OPEN_PATHS", "Gate"]
-
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""What whoever watches over the process asks; it has no secret, and learns none."""
+__all__ = ["Gate"]
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 

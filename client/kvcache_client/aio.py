@@ -45,8 +45,8 @@ class AsyncClient:
     loop that uses it first; after a fork, the child's first use connects anew. ``secret`` is what the cluster asks for, if it
     does; by default it comes from ``KVCACHE_SECRET_FILE`` or ``KVCACHE_SECRET``.
 
-    >>> async with AsyncClient("kvcache://127.0.0.1:7700") as cache:  # doctest: +SKIP
-    ...     await cache.set("user:1", {"name": "Ada"}, ttl=60)
+    >>> async with AsyncClient("kvcache://127.0.0.1:7700") as cache:
+    ...     version = await cache.set("user:1", {"name": "Ada"}, ttl=60)
     ...     await cache.get("user:1")
     {'name': 'Ada'}
     """
@@ -102,6 +102,11 @@ class AsyncClient:
         """Return the same client with every key prefixed; it shares all connections and needs no closing of its own.
 
         ``serializer`` replaces that of ``ClientConfig`` for what is written here.
+
+        >>> shop = cache.namespace("shop:")
+        >>> version = await shop.set("k", 1)
+        >>> await cache.get("shop:k")
+        1
         """
         scoped = object.__new__(type(self))
         scoped._session = self._session
@@ -114,34 +119,60 @@ class AsyncClient:
     def get(
         self, key: Key, default: Any = None, *, consistency: str | None = None, balancing: str | Balancing | None = None
     ) -> Coroutine[Any, Any, Value]:
-        """Return the value, or ``default`` on a miss. ``get_entry`` tells a stored None from a miss."""
+        """Return the value, or ``default`` on a miss. ``get_entry`` tells a stored None from a miss.
+
+        ``consistency`` is "one", "quorum" or "all". Raises ``Unavailable`` or ``DeadlineExceeded`` if no copy could be read, and
+        ``UndecodableValue`` for a value that this client can't make sense of.
+
+        >>> version = await cache.set("user:1", {"name": "Ada"}, ttl=60)
+        >>> await cache.get("user:1"), await cache.get("nobody", default="nothing")
+        ({'name': 'Ada'}, 'nothing')
+        """
         return self._session.run(plans.get(self._session.brain, self._space, key, default, consistency, balancing))
 
     def get_entry(
         self, key: Key, *, consistency: str | None = None, balancing: str | Balancing | None = None
     ) -> Coroutine[Any, Any, Entry | None]:
-        """Return value, version and seconds left, or None on a miss."""
+        """Return value, version and seconds left, or None on a miss. Raises as ``get``.
+
+        >>> version = await cache.set("k", None)
+        >>> await cache.get_entry("k") == Entry(value=None, version=version, ttl=None)
+        True
+        """
         return self.run(plans.get_entry(self.brain, self._space, key, consistency, balancing))
 
     def set(
         self, key: Key, value: Value, ttl: Ttl = None, *, fence: int | None = None, acks: Acks | None = None
     ) -> Coroutine[Any, Any, int]:
-        """Write a value, held by two live processes on return (``acks``). Returns its version.
+        """Write a value and return its version. ``ttl`` is seconds, a timedelta, or None: until memory is needed.
 
-        ``fence`` is that of a lock: a node that holds a value written under a higher one refuses with ``StaleFence``.
+        On return as many owners as ``acks`` says hold it (2 by default; "one", "quorum", "all"). ``fence`` is that of a lock: a node
+        that holds a value written under a higher one refuses with ``StaleFence``. Raises ``UnsupportedValue``, ``ValueTooLarge``,
+        ``InvalidTtl`` before anything is sent, ``Unavailable`` if nothing was written, ``InDoubt`` if too few have confirmed it.
+
+        >>> await cache.set("user:1", ["Ada", (1815, 12)], ttl=0.5) > 0
+        True
         """
         return self._session.run(plans.set_value(self._session.brain, self._space, key, value, ttl, fence, acks))
 
     def add(
         self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None
     ) -> Coroutine[Any, Any, bool]:
-        """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write."""
+        """Write only if the key is absent. Not a lock: see ``cas`` for read-modify-write. Raises as ``cas``.
+
+        >>> await cache.add("once", 1, ttl=60), await cache.add("once", 2, ttl=60)
+        (True, False)
+        """
         return self.run(plans.add(self.brain, self._space, key, value, ttl, acks, operation))
 
     def replace(
         self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None
     ) -> Coroutine[Any, Any, bool]:
-        """Write only if the key is there."""
+        """Write only if the key is there. Raises as ``cas``.
+
+        >>> await cache.replace("nobody", 1)
+        False
+        """
         return self.run(plans.replace(self.brain, self._space, key, value, ttl, acks, operation))
 
     def cas(
@@ -154,21 +185,41 @@ class AsyncClient:
         acks: Acks | None = None,
         operation: int | None = None,
     ) -> Coroutine[Any, Any, bool]:
-        """Write only if the key still has ``version``; False when another writer was first."""
+        """Write only if the key still has ``version``; False when another writer was first.
+
+        Raises ``NotApplied`` (``Unavailable``, ...) if for certain nothing was written, and ``InDoubt`` if that is not known.
+
+        >>> version = await cache.set("stock", 5)
+        >>> await cache.cas("stock", 4, version), await cache.cas("stock", 3, version)
+        (True, False)
+        """
         return self.run(plans.cas(self.brain, self._space, key, value, version, ttl, acks, operation))
 
     def delete(self, key: Key, *, acks: Acks | None = None) -> Coroutine[Any, Any, bool]:
-        """Delete the key; returns whether there was something to delete."""
+        """Delete the key; returns whether there was something to delete. Raises as ``set``; it may be repeated at will.
+
+        >>> await cache.delete("nobody")
+        False
+        """
         return self.run(plans.delete(self.brain, self._space, key, acks))
 
     def exists(self, key: Key) -> Coroutine[Any, Any, bool]:
-        """Say whether the key has a value."""
+        """Say whether the key has a value. Raises as ``get``.
+
+        >>> await cache.exists("nobody")
+        False
+        """
         return self.run(plans.exists(self.brain, self._space, key))
 
     def touch(
         self, key: Key, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None
     ) -> Coroutine[Any, Any, bool]:
-        """Give the key another time to live; returns whether it is there."""
+        """Give the key another time to live (``ttl``: seconds, a timedelta, or None for ever); returns whether it is there.
+
+        >>> version = await cache.set("session", 1, ttl=1)
+        >>> await cache.touch("session", ttl=3600), (await cache.get_entry("session")).ttl > 3000
+        (True, True)
+        """
         return self.run(plans.touch_key(self.brain, self._space, key, ttl, acks, operation))
 
     def incr(
@@ -184,7 +235,11 @@ class AsyncClient:
         """Add ``by`` and return the new number. A missing key starts at ``initial``, and only then gets ``ttl``.
 
         Applied once: when an answer is lost, the same operation is asked again, which nodes recognise. If that settles nothing in
-        time, ``InDoubt`` is raised; ``incr(..., operation=error.operation)`` asks again later. See ``InDoubt``.
+        time, ``InDoubt`` is raised; ``incr(..., operation=error.operation)`` asks again later. See ``InDoubt``. Raises
+        ``NotAnInteger`` for another kind of value, and ``CounterOverflow`` beyond 64 bits, signed.
+
+        >>> await cache.incr("hits", initial=100), await cache.incr("hits", by=5)
+        (101, 106)
         """
         return self.run(plans.incr(self.brain, self._space, key, by, initial, ttl, acks, operation))
 
@@ -198,23 +253,45 @@ class AsyncClient:
         acks: Acks | None = None,
         operation: int | None = None,
     ) -> Coroutine[Any, Any, int]:
-        """Subtract ``by`` and return the new number; otherwise as ``incr``."""
+        """Subtract ``by`` and return the new number; otherwise as ``incr``.
+
+        >>> await cache.decr("left", initial=10)
+        9
+        """
         return self.run(plans.decr(self.brain, self._space, key, by, initial, ttl, acks, operation))
 
     def get_many(
         self, keys: Iterable[Key], *, consistency: str | None = None, balancing: str | Balancing | None = None
     ) -> Coroutine[Any, Any, BatchResult[Value]]:
-        """Return the values of many keys in one round trip to each node."""
+        """Return the values of many keys in one round trip to each node.
+
+        What went wrong with a key is in ``failed``; only what is wrong with the call as a whole is raised.
+
+        >>> written = await cache.set_many({"a": 1, "b": 2})
+        >>> found = await cache.get_many(["a", "b", "c"])
+        >>> dict(found), set(found.missing), found.failed
+        ({'a': 1, 'b': 2}, {'c'}, {})
+        """
         return self.run(plans.get_many(self.brain, self._space, keys, consistency, balancing))
 
     def set_many(
         self, values: Mapping[Key, Value], ttl: Ttl = None, *, acks: Acks | None = None
     ) -> Coroutine[Any, Any, BatchResult[int]]:
-        """Write many values; the result maps each key to its version."""
+        """Write many values; the result maps each key to its version. Nothing is sent if one of them can't be stored.
+
+        >>> sorted(await cache.set_many({"a": 1, "b": 2}, ttl=60))
+        ['a', 'b']
+        """
         return self.run(plans.set_many(self.brain, self._space, values, ttl, acks))
 
     def delete_many(self, keys: Iterable[Key], *, acks: Acks | None = None) -> Coroutine[Any, Any, BatchResult[bool]]:
-        """Delete many keys."""
+        """Delete many keys; those that were not there are ``missing``.
+
+        >>> written = await cache.set_many({"a": 1})
+        >>> gone = await cache.delete_many(["a", "b"])
+        >>> dict(gone), set(gone.missing)
+        ({'a': True}, {'b'})
+        """
         return self.run(plans.delete_many(self.brain, self._space, keys, acks))
 
     def lock(self, name: str, *, lease: float = 10.0, timeout: float = 10.0) -> AsyncLock:
@@ -222,7 +299,11 @@ class AsyncClient:
 
         ``lease`` and ``timeout`` are seconds: how long the lock outlives a holder that died, and how long to wait for it. It is
         renewed while the block runs. Good for doing work once at a time, to save effort. Not a proof: whoever was paused may
-        go on after the lease. Where that would do harm, write with ``set(..., fence=lock.fence)``, which nodes check.
+        go on after the lease. Where that would do harm, write with ``set(..., fence=lock.fence)``, which nodes check. Entering
+        raises ``AdminBusy`` if somebody else has it for too long, ``ControlPlaneUnavailable`` if nobody can give it.
+
+        >>> async with cache.lock("nightly", lease=5) as lock:
+        ...     version = await cache.set("report", "ready", fence=lock.fence)
         """
         prefix = self._space.prefix.decode(errors="replace")
         return AsyncLock(
@@ -230,19 +311,38 @@ class AsyncClient:
         )
 
     def explain(self, key: Key) -> Coroutine[Any, Any, Explanation]:
-        """Return where the key lives and what each place holds."""
+        """Return where the key lives and why, what each place holds, and which node a read would ask. Raises nothing of theirs.
+
+        >>> told = await cache.explain("user:1")
+        >>> told.copies[0].role, told.copies[0].state, 0 <= told.partition < 16384
+        ('primary', 'up', True)
+        """
         return self.run(explaining.explain(self.brain, self._space, key))
 
     def topology(self) -> Coroutine[Any, Any, Topology]:
-        """Return the newest topology that any node tells."""
+        """Return the newest topology that any node tells.
+
+        >>> (await cache.topology()).replication_factor
+        2
+        """
         return self.run(inspecting.topology(self.brain))
 
     def stats(self) -> ClientStats:
-        """Return what this client has seen of its nodes and its keys, its namespaces included. Sends nothing."""
+        """Return what this client has seen of its nodes and its keys, its namespaces included. Sends nothing; times are seconds.
+
+        >>> value = await cache.get("nobody")
+        >>> cache.stats().misses["absent"] > 0
+        True
+        """
         return client_stats(self.brain)
 
     def node_statistics(self) -> Coroutine[Any, Any, dict[str, dict[str, Any] | KvCacheError]]:
-        """Return each node's counters, or why it did not tell."""
+        """Return each node's counters, or why it did not tell.
+
+        >>> counters = await cache.node_statistics()
+        >>> {told["node"]["ready"] for told in counters.values()}
+        {True}
+        """
         return self.run(inspecting.node_statistics(self.brain))
 
     async def close(self) -> None:

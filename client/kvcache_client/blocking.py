@@ -140,9 +140,10 @@ class Client:
     ) -> int:
         """Write a value and return its version. ``ttl`` is seconds, a timedelta, or None: until memory is needed.
 
-        On return as many owners as ``acks`` says hold it (2 by default; "one", "quorum", "all"). ``fence`` is that of a lock: a node
-        that holds a value written under a higher one refuses with ``StaleFence``. Raises ``UnsupportedValue``, ``ValueTooLarge``,
-        ``InvalidTtl`` before anything is sent, ``Unavailable`` if nothing was written, ``InDoubt`` if too few have confirmed it.
+        On return as many owners as ``acks`` says hold it (2 by default; "one", "quorum", "all"). ``fence`` is that of a lock: a
+        node that holds a value written under a higher one refuses with ``StaleFence``. Raises ``UnsupportedValue``,
+        ``ValueTooLarge``, ``InvalidTtl`` before anything is sent, ``Unavailable`` if nothing was written, ``InDoubt`` if too few
+        have confirmed it.
 
         >>> cache.set("user:1", ["Ada", (1815, 12)], ttl=0.5) > 0
         True

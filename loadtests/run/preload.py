@@ -42,5 +42,5 @@ def _write(workload: Workload, names: list[str]) -> list[str]:
         if name in failed:
             it.doubt()
         else:
-            it.acknowledge(began, time.perf_counter(), ttl)
+            it.acknowledge(began, time.perf_counter(), ttl, values[name])
     return sorted(failed)

@@ -10,6 +10,7 @@ A task does many operations, because Locust's own way from one task to the next 
 from __future__ import annotations
 
 import time
+from bisect import bisect
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any, ClassVar, Final
@@ -53,8 +54,8 @@ class CacheUser(User):
     @task
     def work(self) -> None:
         """Do some operations; Locust calls this again and again."""
-        load, verbs, bounds, choose = self.load, self._verbs, self._bounds, self.load.dice.choices
-        only = verbs[0] if len(verbs) == 1 else None
+        load, verbs, bounds, draw = self.load, self._verbs, self._bounds, self.load.dice.random
+        whole, last = bounds[-1], len(bounds) - 1
         for _ in range(_OPERATIONS_PER_TASK):
             if self._state == LOCUST_STATE_STOPPING or load.stopping:
                 raise StopUser
@@ -63,7 +64,7 @@ class CacheUser(User):
                 raise StopUser
             load.running += 1
             try:
-                (only or choose(verbs, cum_weights=bounds)[0])(due)
+                verbs[bisect(bounds, draw() * whole, 0, last)](due)
             finally:
                 load.running -= 1
 
@@ -102,7 +103,7 @@ class CacheUser(User):
             except self.cache.errors as error:
                 _settle(known, load.failed(self.cache, "set", due, error, write=True))
                 return
-            known.acknowledge(began, _clock(), ttl)
+            known.acknowledge(began, _clock(), ttl, value)
         load.answered(self.cache, "set", due, OK, len(value))
 
     def delete(self, due: float) -> None:
@@ -202,7 +203,7 @@ class CacheUser(User):
         for key, it in known.items():
             failure = answer.failed.get(key)
             if failure is None:
-                it.acknowledge(began, _clock(), ttl)
+                it.acknowledge(began, _clock(), ttl, values[key])
             elif self.cache.in_doubt(failure):
                 it.doubt()
             else:

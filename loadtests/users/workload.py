@@ -43,6 +43,7 @@ class WrongAnswer(Exception):
     """What it shows for an answer that no cache may give."""
 
 
+_BROKEN: Final = frozenset({Verdict.OLD, Verdict.WRONG})
 _TROUBLE: Final = {FAILED: OperationFailed, IN_DOUBT: OperationInDoubt}
 
 
@@ -71,6 +72,7 @@ class Workload:
         self.recording = Recording()
         self.suspects: list[tuple[int, str]] = []
         """(second, key) of misses that only the nodes' counters can explain."""
+        self._names: dict[tuple[str, str], str] = {}
         self._evictions: dict[str, int] = {}
         self.stopping = False
         self.running = 0
@@ -149,17 +151,21 @@ class Workload:
         node = cache.answered_by()
         self.recording.note(int(now + self._second), verb, node, outcome, now - due)
         exception = None
-        if outcome in (Verdict.OLD, Verdict.WRONG):
+        if outcome in _BROKEN:
             exception = WrongAnswer(outcome)
             self.recording.facts[str(outcome)] += 1
         self._fire(
             request_type=verb,
-            name=f"{outcome} {node}",
+            name=self._names.get((outcome, node)) or self._name(outcome, node),
             response_time=(now - due) * 1e3,
             response_length=size,
             exception=exception,
             context={},
         )
+
+    def _name(self, outcome: str, node: str) -> str:
+        name = self._names[outcome, node] = f"{outcome} {node}"
+        return name
 
     def failed(self, cache: CacheAdapter, verb: str, due: float, error: Exception, *, write: bool) -> str:
         """Record an operation that ended with an error, and tell Locust; returns its outcome."""

@@ -51,3 +51,21 @@ def test_a_reason_from_the_future_counts_as_none() -> None:
     lookups.missed(MissReason.TIMEOUT)
     assert lookups.misses == [7, 0, 0, 1, 0, 1]
     assert repr(lookups) == "<Lookups hits=0 misses=9>"
+
+
+def test_what_fails_open_is_a_miss_by_its_reason(make_network: Callable[..., MemoryNetwork]) -> None:
+    network = make_network(1, 1)
+    client = network.client(fail_open=True)
+    client.set("k", 1)
+    (node,) = network.nodes.values()
+    node.pause()
+    assert client.get("k") is None
+    assert client.stats().misses["timeout"] == 1
+    node.resume()
+    node.cut()
+    assert client.get("k", default="none") == "none"
+    assert client.get_many(["k", "j"]) == {}
+    stats = client.stats()
+    assert stats.misses["node_down"] == 3
+    assert stats.counters["failed_open_reads"] == 4
+    assert sum(stats.misses.values()) == 4

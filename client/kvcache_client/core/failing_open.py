@@ -15,13 +15,15 @@ from typing import Any, Final, TypeVar, cast
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Plan
+from kvcache_client.core.lookups import why_failed
 from kvcache_client.core.results import BatchResult
+from kvcache_client.core.space import Space
 from kvcache_client.protocol.errors import KvCacheError, StaleFence, UsageError
 
 __all__ = ["OPEN_AGAIN_SECONDS", "batch_fails_open", "is_forgiven", "write_fails_open"]
 
 Verb = TypeVar("Verb", bound=Callable[..., Plan[Any]])
-Forgiving = Callable[[Brain, Plan[Any]], Plan[Any]]
+Forgiving = Callable[[Brain, Space, Plan[Any]], Plan[Any]]
 
 OPEN_AGAIN_SECONDS: Final = 1.0
 """How long a client that fails open and has found no cluster answers at once, before it looks again."""
@@ -35,7 +37,7 @@ def is_forgiven(brain: Brain, error: KvCacheError) -> bool:
 def write_fails_open(instead: object) -> Callable[[Verb], Verb]:
     """Make a verb's plan come to ``instead`` where no node can carry it out, if the client fails open."""
 
-    def forgiving(brain: Brain, plan: Plan[Any]) -> Plan[Any]:
+    def forgiving(brain: Brain, space: Space, plan: Plan[Any]) -> Plan[Any]:
         try:
             return (yield from plan)
         except KvCacheError as error:
@@ -50,7 +52,7 @@ def write_fails_open(instead: object) -> Callable[[Verb], Verb]:
 def batch_fails_open(counter: str) -> Callable[[Verb], Verb]:
     """Make keys of a batch that failed be missing, if the client fails open; they are counted by that counter."""
 
-    def forgiving(brain: Brain, plan: Plan[BatchResult[Any]]) -> Plan[BatchResult[Any]]:
+    def forgiving(brain: Brain, space: Space, plan: Plan[BatchResult[Any]]) -> Plan[BatchResult[Any]]:
         try:
             batch = yield from plan
         except KvCacheError as error:
@@ -60,6 +62,9 @@ def batch_fails_open(counter: str) -> Callable[[Verb], Verb]:
             return BatchResult({}, frozenset(), {})
         forgiven = {key for key, error in batch.failed.items() if is_forgiven(brain, error)}
         setattr(brain.counters, counter, getattr(brain.counters, counter) + len(forgiven))
+        if counter == "failed_open_reads":
+            for key in forgiven:
+                space.lookups.missed(why_failed(batch.failed[key]))
         left = {key: error for key, error in batch.failed.items() if key not in forgiven}
         return BatchResult(dict(batch), batch.missing | forgiven, left)
 
@@ -69,9 +74,9 @@ def batch_fails_open(counter: str) -> Callable[[Verb], Verb]:
 def _decorated(forgiving: Forgiving) -> Callable[[Verb], Verb]:
     def decorate(verb: Verb) -> Verb:
         @wraps(verb)
-        def made(brain: Brain, *arguments: Any, **options: Any) -> Plan[Any]:
-            plan = verb(brain, *arguments, **options)
-            return forgiving(brain, plan) if brain.config.fail_open else plan
+        def made(brain: Brain, space: Space, *arguments: Any, **options: Any) -> Plan[Any]:
+            plan = verb(brain, space, *arguments, **options)
+            return forgiving(brain, space, plan) if brain.config.fail_open else plan
 
         return cast(Verb, made)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
+from kvcache_client.protocol.errors import InDoubt, KvCacheError, NotApplied
 from kvcache_client.protocol.verbs import Reason
 
-__all__ = ["Lookups", "MissReason"]
+__all__ = ["Lookups", "MissReason", "why_failed"]
 
 
 class MissReason(IntEnum):
@@ -28,6 +29,13 @@ class MissReason(IntEnum):
     """An owner cannot be reached, and no other copy was found."""
     TIMEOUT = 5
     """Nobody answered in time; a miss only where ``fail_open`` makes it one."""
+
+
+def why_failed(error: KvCacheError) -> MissReason:
+    """Return the reason of a miss that is none but for ``fail_open``: the read came to ``error``."""
+    if isinstance(error, TimeoutError):
+        return MissReason.TIMEOUT
+    return MissReason.NODE_DOWN if isinstance(error, NotApplied | InDoubt) else MissReason.ABSENT
 
 
 class Lookups:

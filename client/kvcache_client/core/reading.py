@@ -37,7 +37,7 @@ from kvcache_client.core.copies import ask_copies, heal, missing_owners, read_at
 from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Slow, Within
 from kvcache_client.core.failing_open import is_forgiven
 from kvcache_client.core.hedging import race
-from kvcache_client.core.lookups import MissReason
+from kvcache_client.core.lookups import MissReason, why_failed
 from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.trust import trusted_owners
@@ -102,14 +102,15 @@ def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], def
         record = yield from read_carefully(brain, name, (node, first))
         return _found(brain, space, name, record, finish, default)
     except KvCacheError as error:
-        return _unless_forgiven(brain, error, default)
+        return _unless_forgiven(brain, space, error, default)
 
 
-def _unless_forgiven(brain: Brain, error: KvCacheError, default: D) -> D:
+def _unless_forgiven(brain: Brain, space: Space, error: KvCacheError, default: D) -> D:
     """Raise ``error``, or count a read that fails open."""
     if not is_forgiven(brain, error):
         raise error
     brain.counters.failed_open_reads += 1
+    space.lookups.missed(why_failed(error))
     return default
 
 
@@ -141,7 +142,7 @@ def read_as(
     try:
         return _found(brain, space, name, (yield from _read_warily(brain, name, choose, level)), finish, default)
     except KvCacheError as error:
-        return _unless_forgiven(brain, error, default)
+        return _unless_forgiven(brain, space, error, default)
 
 
 def why_not_found(brain: Brain, name: bytes) -> MissReason:

@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 REPORTS := build/loadtest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench replay loadtest clean
+.PHONY: help run test chaos check format bench replay loadtest compare curves clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,12 @@ loadtest: $(READY)  ## 30 s of Locust against a cluster that it starts, with a k
 	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --start-cluster -u 20 -r 20 -t 30s \
 	  --faults loadtests/faults/kill.toml --slo "get.failed=0,failed<0.1%,lost=0,old=0,wrong=0" \
 	  --report $(REPORTS)/report.html --csv $(REPORTS)/locust --html $(REPORTS)/locust.html $(or $(ARGS),ReadWrite)
+
+compare: $(READY)  ## the same Locust users on kvcache, Redis Cluster and memcached, in turns; writes a report
+	$(BIN)/python -m loadtests.compare --output build/compare $(ARGS)
+
+curves: $(READY)  ## speed against nodes, sizes, tasks, copies and keys; hit ratio against memory, beside Redis and memcached
+	$(BIN)/python -m loadtests.curves --output build/curves $(ARGS)
 
 clean:  ## remove everything that make built
 	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

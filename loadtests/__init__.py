@@ -6,6 +6,8 @@ a test passes by time alone (speed is reported as ratios, by ``python -m loadtes
 
     python -m loadtests.replay --start-cluster      a real cache trace through the real client
     python -m loadtests.bench                       kvcache beside redis-py, pymemcache, aiomcache and emcache
+    python -m loadtests.compare                     the same Locust users on kvcache, Redis Cluster and memcached
+    python -m loadtests.curves                      speed and hit ratio against one thing at a time
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_argument("--seconds", type=float, default=3.0, help="length of a turn (default 3)")
     commands.add_argument("--quick", action="store_true", help="3 rounds of 1 s, ReadMostly alone")
     commands.add_argument(
-        "--output", type=Path, default=Path("compare"), help="folder of the report (default ./compare)"
+        "--output", type=Path, default=Path("build/compare"), help="folder of the report (default build/compare)"
     )
     return commands
 
@@ -140,7 +140,7 @@ def _write(run: _Run) -> None:
         "skipped": run.notes,
         "comparisons": [it.document() for it in run.comparisons],
     }
-    arguments.output.mkdir(exist_ok=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     arguments.output.joinpath("compare.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     shape = f"{arguments.users} users, {arguments.rounds} rounds of {arguments.seconds:g} s"
     page = comparison_page(run.comparisons, f"{machine()}; {shape}", run.notes)
@@ -157,8 +157,8 @@ def _checked(commands: argparse.ArgumentParser, argv: Sequence[str] | None) -> t
     for name, low, high in (("users", 1, 1000), ("rounds", 1, 1000), ("seconds", 0.1, 600)):
         if not low <= getattr(arguments, name) <= high:
             commands.error(f"--{name} is {getattr(arguments, name):g}; it must be {low:g} to {high:g}")
-    if not arguments.output.absolute().parent.is_dir():
-        commands.error(f"--output: there is no folder {arguments.output.absolute().parent}")
+    if arguments.output.exists() and not arguments.output.is_dir():  # said now, not after all the work
+        commands.error(f"--output: {arguments.output} is no folder")
     return arguments, options
 
 

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_argument("--traces", metavar="NAME,...", default="", help="beginnings of names; default all")
     commands.add_argument("--requests", type=int, help="first requests of each trace (default all, quick 100000)")
     commands.add_argument(
-        "--output", type=Path, default=Path("curves"), help="folder for the results (default ./curves)"
+        "--output", type=Path, default=Path("build/curves"), help="folder for the results (default build/curves)"
     )
     return commands
 
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes.print("curves: interrupted; what was measured until then:")
         ending = EXIT_INTERRUPTED
     results = replace(run.results, loads=sorted(run.results.loads, key=_place))
-    arguments.output.mkdir(exist_ok=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     results.write(arguments.output, {"machine": machine(), "versions": versions()})
     arguments.output.joinpath("curves.html").write_text(curves_page(results, machine()), encoding="utf-8")
     print_summary(console, results)
@@ -194,8 +194,8 @@ def _checked(commands: argparse.ArgumentParser, argv: Sequence[str] | None) -> a
         commands.error(f"--seconds is {arguments.seconds:g}; it must be more than 0 and at most 60")
     if arguments.requests is not None and arguments.requests < 1:
         commands.error(f"--requests is {arguments.requests}; it must be at least 1")
-    if not arguments.output.absolute().parent.is_dir():
-        commands.error(f"--output: there is no folder {arguments.output.absolute().parent}")
+    if arguments.output.exists() and not arguments.output.is_dir():  # said now, not after all the work
+        commands.error(f"--output: {arguments.output} is no folder")
     return arguments
 
 

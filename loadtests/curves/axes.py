@@ -11,7 +11,7 @@ from typing import Final
 
 __all__ = ["AXES", "Axis", "Point", "points"]
 
-_HELD_BYTES: Final = 64 << 20
+_HELD_BYTES: Final = 128 << 20
 """Large values come with fewer keys, so that keys and values never take more than this."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from kvcache_client.bodies.aio_computing import AsyncComputing
 from kvcache_client.bodies.aio_grantor import ClientGrantor
 from kvcache_client.bodies.aio_lock import AsyncLock
 from kvcache_client.bodies.aio_session import AsyncSession
@@ -20,9 +21,9 @@ from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.config import ClientConfig, configured
 from kvcache_client.core.consistency import Acks
+from kvcache_client.core.durations import Ttl
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.locking import check_name
-from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
 from kvcache_client.core.statistics import ClientStats, client_stats
 from kvcache_client.credentials import secrets_for, tls_for
@@ -37,7 +38,7 @@ __all__ = ["AsyncClient"]
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncComputing):
     """A kvcache cluster, for asyncio.
 
     ``seeds`` is ``"kvcache://host:port,host:port"`` or a list of ``"host:port"``; one living seed is enough. All calls

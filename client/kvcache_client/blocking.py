@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from kvcache_client.bodies.blocking_computing import Computing
 from kvcache_client.bodies.blocking_lock import Lock
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
@@ -19,9 +20,9 @@ from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.config import ClientConfig, configured
 from kvcache_client.core.consistency import Acks
+from kvcache_client.core.durations import Ttl
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.locking import check_name
-from kvcache_client.core.plans import Ttl
 from kvcache_client.core.results import BatchResult, Entry, Explanation
 from kvcache_client.core.statistics import ClientStats, client_stats
 from kvcache_client.credentials import secrets_for, tls_for
@@ -36,7 +37,7 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 
-class Client:
+class Client(Computing):
     """A kvcache cluster, for threads and greenlets.
 
     ``seeds`` is ``"kvcache://host:port,host:port"`` or a list of ``"host:port"``; one living seed is enough. Any

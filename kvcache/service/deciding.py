@@ -30,7 +30,6 @@ from kvcache_client.protocol.record import (
     is_tombstone,
     make_record,
     restamp,
-    unrestored,
     unsoftened,
     version_of,
     with_expiry,
@@ -125,7 +124,7 @@ class DecidingVerbs:
     def _current(self, partition: int, key: bytes) -> bytes | None:
         """Return the live record of a key, without a soft expiry: past that, it is a miss as it is for readers."""
         record = self._service.live(partition, key)
-        if record is None or not is_soft(unrestored(record)):
+        if record is None or not is_soft(record):
             return record
         bare = unsoftened(record)
         return bare if expiry_of(bare) > self._service.now_ms else None

@@ -55,7 +55,8 @@ class LeaseVerbs:
     def _fill(self, message: Message) -> Reply:
         number, _, epoch, key, operation, record = message
         service = self._service
-        partition = self._deciding.to_decide(epoch, key)
+        # Decided was at the grant, whose version it gets: what others have decided since is newer, here and everywhere.
+        partition = service.to_write(epoch, key)
         token = check_operation(operation)
         if is_tombstone(check_record(record, service.identity.value_limit)):
             raise InvalidRecord("a tombstone cannot be filled in")

@@ -12,6 +12,7 @@ at every request. Sessions keep ``brain.health`` as the real bodies do.
 """
 
 from memory_network.calls import Call
+from memory_network.flights import Taking
 from memory_network.network import MemoryNetwork
 from memory_network.nodes import MemoryNode
 from memory_network.sessions import MemoryClient, MemorySession
@@ -26,6 +27,7 @@ __all__ = [
     "MemoryNetwork",
     "MemoryNode",
     "MemorySession",
+    "Taking",
     "Weather",
     "cluster_of",
     "placed",

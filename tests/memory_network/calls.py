@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvcache_client.core.effects import Plan
-from kvcache_client.protocol.errors import KvCacheError
 
 if TYPE_CHECKING:
     from memory_network.sessions import MemorySession
@@ -24,7 +23,7 @@ class Call:
         self._session = session
         self._plan = plan
         self._value: Any = None
-        self._error: KvCacheError | None = None
+        self._error: Exception | None = None
         self.step(None)
 
     @property
@@ -38,7 +37,7 @@ class Call:
         return (self._session.network.now if self.ended is None else self.ended) - self.began
 
     @property
-    def error(self) -> KvCacheError | None:
+    def error(self) -> Exception | None:
         """The error that it ended with, if any."""
         return self._error
 
@@ -56,12 +55,12 @@ class Call:
             effect = self._plan.send(outcome)
         except StopIteration as stop:
             self._end(stop.value, None)
-        except KvCacheError as error:
+        except Exception as error:
             self._end(None, error)
         else:
             self._session.perform(effect, self.step)
 
-    def _end(self, value: Any, error: KvCacheError | None) -> None:
+    def _end(self, value: Any, error: Exception | None) -> None:
         self._value, self._error = value, error
         self.ended = self._session.network.now
         if self.then is not None:

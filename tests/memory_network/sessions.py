@@ -10,12 +10,26 @@ from kvcache_client import Client
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
+from kvcache_client.core.effects import (
+    Ask,
+    Effect,
+    Load,
+    Outcome,
+    Pause,
+    Plan,
+    Race,
+    Refresh,
+    Round,
+    Share,
+    Slow,
+    Within,
+)
 from kvcache_client.core.hedging import is_answer
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError
 from kvcache_client.protocol.verbs import Request, Verb
 from memory_network.calls import Call
+from memory_network.flights import MemoryFlights, load
 from memory_network.wires import Slot, Wire
 from memory_network.world import placed
 
@@ -36,6 +50,7 @@ class MemorySession:
         self.brain = Brain(config, around)
         self.brain.adopt(placed(topology))
         self.wires: dict[str, Wire] = {}
+        self.flights = MemoryFlights(self)
         self._newer_epoch = False
 
     def run(self, plan: Plan[Any]) -> Any:
@@ -79,6 +94,10 @@ class MemorySession:
                 self._round(effect.round, effect.seconds, then)
             case list():
                 self._round(effect, self.brain.attempt, then)
+            case Load():
+                load(self, effect, then)
+            case Share():
+                self.flights.share(effect, then)
             case Pause():
                 self.network.after(effect.seconds, partial(then, None))
             case Refresh():

@@ -14,12 +14,26 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from kvcache_client.bodies.aio_connection import connect
+from kvcache_client.bodies.aio_flights import AsyncFlights, load
 from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
 from kvcache_client.bodies.aio_round import RaceWaiter, RoundWaiter
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
+from kvcache_client.core.effects import (
+    Ask,
+    Effect,
+    Load,
+    Outcome,
+    Pause,
+    Plan,
+    Race,
+    Refresh,
+    Round,
+    Share,
+    Slow,
+    Within,
+)
 from kvcache_client.core.failing_open import OPEN_AGAIN_SECONDS, is_forgiven
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
@@ -61,6 +75,7 @@ class AsyncSession:
         self._create_future: Callable[[], asyncio.Future[Outcome]] = _no_loop
         self._owner: asyncio.AbstractEventLoop | None = None
         self._learning: asyncio.Task[None] | None = None
+        self._flights = AsyncFlights(self.brain, self.run, self._post_alone)
         self._closed = False
         self._open_again_at = float("-inf")
         _sessions.add(self)
@@ -89,7 +104,7 @@ class AsyncSession:
             result: T = done.value
             return result
 
-    async def _perform(self, effect: Effect) -> list[Outcome] | list[Outcome | None] | None:
+    async def _perform(self, effect: Effect) -> Any:
         match effect:
             case Within():
                 return await self._within(effect.round, effect.seconds)
@@ -97,6 +112,10 @@ class AsyncSession:
                 return await self._post_all(effect).future
             case Race():
                 return await self._race(effect.slow, effect.ask)
+            case Load():
+                return await load(effect)
+            case Share():
+                return await self._flights.share(effect)
             case Pause():
                 await asyncio.sleep(effect.seconds)
             case Refresh():
@@ -124,6 +143,11 @@ class AsyncSession:
         """Wait for an answer that must not be asked for twice."""
         (outcome, _) = await self._race(slow, None)
         return outcome  # type: ignore[return-value]  # it is settled when it is alone
+
+    def _post_alone(self, ask: Ask) -> None:
+        """Send a request whose answer nobody waits for."""
+        if not self._closed:
+            self._post_all([ask])
 
     def _post_all(self, asks: Round, *, patiently: bool = False) -> RoundWaiter:
         waiter = RoundWaiter(get_running_loop(), len(asks))
@@ -256,6 +280,7 @@ class AsyncSession:
         """Close all connections; calls under way end with an error, later ones with ``ClientClosed``."""
         self._closed = True
         self._loop = None
+        await self._flights.close()
         if self._learning is not None:
             self._learning.cancel()
             await asyncio.gather(self._learning, return_exceptions=True)

@@ -16,14 +16,28 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from kvcache_client.bodies.blocking_channel import Channel, connect
+from kvcache_client.bodies.blocking_flights import BlockingFlights, load
 from kvcache_client.bodies.blocking_race import Runner, run_race
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Slow, Within
+from kvcache_client.core.effects import (
+    Ask,
+    Effect,
+    Load,
+    Outcome,
+    Pause,
+    Plan,
+    Race,
+    Refresh,
+    Round,
+    Share,
+    Slow,
+    Within,
+)
 from kvcache_client.core.failing_open import OPEN_AGAIN_SECONDS, is_forgiven
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Topology
@@ -58,6 +72,7 @@ class BlockingSession:
         self._random = around.random
         self._pools: dict[str, list[Channel]] = {}
         self._learning = threading.RLock()  # learning runs a plan, which may hear of a newer topology
+        self._flights = BlockingFlights(self.brain, self.run, lambda ask: self._round([ask], self.brain.attempt))
         self._newer_epoch = False
         self._open = False
         self._closed = False
@@ -169,7 +184,7 @@ class BlockingSession:
         self.brain.health.answered(node)
         return channel
 
-    def _perform(self, effect: Effect) -> list[Outcome] | list[Outcome | None] | None:
+    def _perform(self, effect: Effect) -> Any:
         match effect:
             case Within():
                 return self._round(effect.round, effect.seconds)
@@ -177,6 +192,10 @@ class BlockingSession:
                 return self._round(effect, self.brain.attempt)
             case Race():
                 return self._race(effect.slow, effect.ask)
+            case Load():
+                return load(effect)
+            case Share():
+                return self._flights.share(effect)
             case Pause():
                 time.sleep(effect.seconds)
             case Refresh():
@@ -296,6 +315,7 @@ class BlockingSession:
         for node in self._pools:
             self._drain(node)
         self._learning = threading.RLock()  # the parent's may have been held at the fork
+        self._flights.start_over()
         self.brain.start_over()
 
     def close(self) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice, repeat
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
+from kvcache_client.core.lookups import MissReason
 from kvcache_client.core.reading import how_to_read, read_carefully, why_not_found
 from kvcache_client.core.results import BatchResult
 from kvcache_client.core.routing import View
@@ -23,15 +24,18 @@ from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
 from kvcache_client.core.trust import trusted_owners
 from kvcache_client.core.writing import Written, check_reachable, write_carefully
-from kvcache_client.protocol.codec import Key
+from kvcache_client.protocol.codec import Key, SoftRecord
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
 from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
-from kvcache_client.protocol.record import HEADER_BYTES, version_of
+from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened, version_of
 from kvcache_client.protocol.verbs import Request, Status, Verb
 
 __all__ = ["names_of", "read_many", "write_many"]
 
 T = TypeVar("T")
+
+_Gathered: TypeAlias = tuple[dict[Key, T], list[Key], dict[Key, KvCacheError]]
+"""What was found, what is missing, what failed."""
 
 _FRAME_BYTES: Final = 256 * 1024
 """A PUT_MANY frame is closed once it holds this much; with one more record it still fits every node's limit."""
@@ -66,13 +70,12 @@ def read_many(
     names = names_of(space.name_of, keys)
     view = brain.view or brain.require_view()
     began = brain.clock()
-    found: dict[Key, T] = {}
-    missing: list[Key] = []
+    gathered: _Gathered[T] = ({}, [], {})
+    found, missing, failed = gathered
     frames, careful = _read_frames(brain, view, names, choose) if level is None else ([], list(names))
     outcomes = (
         (yield [(node, [0, Verb.GET_MANY, *(names[key] for key in part)]) for node, part in frames]) if frames else []
     )
-    failed: dict[Key, KvCacheError] = {}
     for (_, part), outcome in zip(frames, outcomes, strict=True):
         fields = _fields(outcome, len(part))
         if fields is None:
@@ -80,7 +83,7 @@ def read_many(
             continue
         for key, field in zip(part, fields, strict=True):
             if field.__class__ is bytes and len(field) >= HEADER_BYTES:
-                _keep(found, failed, key, field, finish)
+                _keep(brain, space, finish, gathered, key, field)
             elif _is_miss(field) and not brain.down:  # else the owner that is away may have been meant to have it
                 missing.append(key)
                 space.lookups.missed(field)
@@ -102,7 +105,7 @@ def read_many(
             elif isinstance(answer, KvCacheError):
                 failed[key] = answer
             else:
-                _keep(found, failed, key, answer, finish)
+                _keep(brain, space, finish, gathered, key, answer)
     space.lookups.hits += len(found)
     return BatchResult(found, frozenset(missing), failed)
 
@@ -113,15 +116,19 @@ def _is_miss(field: Any) -> bool:
 
 
 def _keep(
-    found: dict[Key, T],
-    failed: dict[Key, KvCacheError],
-    key: Key,
-    record: bytes,
-    finish: Callable[[bytes], T],
+    brain: Brain, space: Space, finish: Callable[[bytes], T], gathered: _Gathered[T], key: Key, record: bytes
 ) -> None:
+    """Put what was found of a key where it belongs: one value that can't be decoded must not cost the others."""
+    found, missing, failed = gathered
     try:
         found[key] = finish(record)
-    except KvCacheError as error:  # one value that can't be decoded must not cost the others
+    except SoftRecord as soft:
+        if brain.hlc.now_ms() >= stale_from(soft.record):
+            missing.append(key)
+            space.lookups.missed(MissReason.EXPIRED)
+        else:
+            _keep(brain, space, finish, gathered, key, unsoftened(soft.record))
+    except KvCacheError as error:
         failed[key] = error
 
 

@@ -47,6 +47,8 @@ class ClientConfig:
     """Where this client is; the policy ``nearest_zone`` prefers owners in the same zone."""
     hedging: bool = True
     """Whether a read that takes longer than usual is asked of a second owner too; at most 5 % more requests."""
+    lease: float = 5.0
+    """What a computation for ``get_or_compute`` may take before the next caller is asked to do it."""
     value_limit: int = VALUE_BYTES
     """Largest payload that is sent."""
     role: Role = Role.CLIENT
@@ -77,6 +79,8 @@ class ClientConfig:
         for option, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
             if not 0 < seconds < _SECONDS:  # also false for NaN
                 raise InvalidOption(f"{option}={seconds!r}: must be over 0 and below {_SECONDS} seconds")
+        if not 0.01 <= self.lease <= _SECONDS:
+            raise InvalidOption(f"lease={self.lease!r}: must be 0.01 to {_SECONDS} seconds")
         check_acks(self.acks)
         check_level(self.consistency)
         check_balancing(self.balancing, self.zone)

@@ -26,7 +26,7 @@ from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.core.writing import check_reachable, copy
-from kvcache_client.protocol.errors import ConnectFailed, InDoubt, InvalidOption, KvCacheError
+from kvcache_client.protocol.errors import ConnectFailed, InDoubt, InvalidOption, KvCacheError, Overloaded
 from kvcache_client.protocol.record import HEADER_BYTES, make_record, restamp, version_of
 from kvcache_client.protocol.verbs import MAX_OPERATION, Message, Request, Status, Verb
 
@@ -173,7 +173,7 @@ def decide(
                 doubt = InDoubt(f"another owner had heard of it: {error}", node=node)
             if isinstance(error, ConnectFailed) or recall:
                 continue
-            if isinstance(error, (*REROUTE, InDoubt)):
+            if isinstance(error, (*REROUTE, InDoubt)) and not (patience and isinstance(error, Overloaded)):
                 break
             raise error
         else:

@@ -8,6 +8,8 @@ A plan is a generator. It yields an effect, is sent the outcome, and returns its
     Round    [(node, request), ...]       all at once                    -> list[Outcome], in the same order
     Within   (round, seconds)             a round with less or more time than an attempt      -> list[Outcome]
     Race     (slow, ask or None)          go on waiting, beside another request -> [Outcome | None, Outcome | None]
+    Load     (function)                   call the caller's own function -> Loaded
+    Share    (name, plan, seconds, wait)  drive a plan, unless this process is at it under that name -> Shared or None
     Pause    (seconds)                    wait                           -> None
     REFRESH                               learn the newest topology      -> None (it may not have changed)
 
@@ -18,13 +20,14 @@ beside it. Ask and Round are a bare tuple and a bare list because every get and 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from kvcache_client.protocol.errors import KvCacheError
 from kvcache_client.protocol.verbs import Message, Request
 
 __all__ = [
+    *("Load", "Loaded", "Parting", "Share", "Shared"),
     *("REFRESH", "Ask", "Effect", "Outcome", "Pause", "Plan", "Race", "Refresh", "Round", "Settled", "Slow", "Within"),
 ]
 
@@ -95,6 +98,50 @@ class Within(NamedTuple):
     seconds: float
 
 
+class Load(NamedTuple):
+    """Call a function of the caller's, and await what it returns if that is to be awaited."""
+
+    function: Callable[[], Any]
+
+
+class Loaded(NamedTuple):
+    """What the function returned, or the exception that it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+class Parting:
+    """What must still be said to ``nodes`` if a plan is broken off: its caller was cancelled, or its thread is to end."""
+
+    __slots__ = ("ask", "nodes")
+
+    def __init__(self) -> None:
+        self.ask: Request = []
+        self.nodes: tuple[str, ...] = ()
+
+
+class Share(NamedTuple):
+    """Drive a plan, or wait for what comes of the one that another call of this process drives under the same name.
+
+    A call that has gone on for ``seconds`` is not waited for any more: the next one begins anew. None comes back where that
+    time is over, where the other call was broken off, and at once where there is one and ``wait`` is False.
+    """
+
+    name: bytes
+    plan: Callable[[Parting], Plan[Any]]
+    seconds: float
+    wait: bool = True
+
+
+class Shared(NamedTuple):
+    """What a shared plan returned or raised; ``mine`` if this call drove it."""
+
+    value: Any = None
+    error: Exception | None = None
+    mine: bool = False
+
+
 class Pause(NamedTuple):
     """Wait for ``seconds``."""
 
@@ -107,6 +154,6 @@ class Refresh(NamedTuple):
 
 REFRESH: Final = Refresh()
 
-Effect: TypeAlias = Ask | Round | Within | Race | Pause | Refresh
+Effect: TypeAlias = Ask | Round | Within | Race | Load | Share | Pause | Refresh
 # What is sent back depends on what was yielded, which a Generator's type can't say.
 Plan: TypeAlias = Generator[Effect, Any, T]

@@ -14,35 +14,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.batches import names_of, read_many, write_many
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.deciding import increment, swap, touch
+from kvcache_client.core.durations import Ttl, seconds_in
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.failing_open import batch_fails_open, write_fails_open
 from kvcache_client.core.reading import fetch, read, read_as
 from kvcache_client.core.results import BatchResult, Entry
 from kvcache_client.core.space import Space
 from kvcache_client.core.writing import Written, write
-from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN, Key, Value
+from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN, Key, SoftRecord, Value
 from kvcache_client.protocol.errors import (
     InvalidOption,
-    InvalidTtl,
     KeyNotFound,
     KvCacheError,
     UnsupportedValue,
     ValueTooLarge,
 )
-from kvcache_client.protocol.limits import TTL_SECONDS
 from kvcache_client.protocol.record import (
     NEVER,
     TOMBSTONE_MS,
     expiry_of,
     fenced,
+    is_soft,
     make_record,
     payload_of,
     tombstone,
@@ -74,20 +73,12 @@ __all__ = [
 
 D = TypeVar("D")
 
-Ttl: TypeAlias = float | timedelta | None
-"""Seconds to live, or a timedelta; None lives until it is evicted."""
-
 
 def expiry_in(brain: Brain, ttl: Ttl) -> int:
     """Return the expiry, in ms since 1970 of the cluster's time, of something that lives for ``ttl``."""
     if ttl is None:
         return NEVER
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidTtl(f"ttl={ttl!r:.80}: must be seconds or a timedelta, not {type(ttl).__name__}")
-    if not 0 < seconds <= TTL_SECONDS:  # also false for NaN and infinity
-        raise InvalidTtl(f"ttl={ttl!r}: must be over 0 and at most {TTL_SECONDS} seconds (ten years)")
-    return brain.hlc.now_ms() + max(1, math.ceil(seconds * 1000))
+    return brain.hlc.now_ms() + max(1, math.ceil(seconds_in("ttl", ttl) * 1000))
 
 
 def _fitting(brain: Brain, payload: bytes, key: Key) -> bytes:
@@ -130,7 +121,13 @@ def get_entry(
 
 def exists(brain: Brain, space: Space, key: Key) -> Plan[bool]:
     """Say whether the key has a live value."""
-    return read(brain, space, key, lambda record: True, False)
+    return read(brain, space, key, _is_there, False)
+
+
+def _is_there(record: bytes) -> bool:
+    if is_soft(record):
+        raise SoftRecord(record)
+    return True
 
 
 def store(

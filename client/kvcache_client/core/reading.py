@@ -42,8 +42,9 @@ from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.trust import trusted_owners
 from kvcache_client.placement.partitions import PARTITION_SHIFT
-from kvcache_client.protocol.codec import Key
+from kvcache_client.protocol.codec import Key, SoftRecord
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
+from kvcache_client.protocol.record import is_soft, stale_from, unsoftened
 from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = [
@@ -97,6 +98,8 @@ def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], def
                 if status == _MISS:
                     space.lookups.missed(first[2] if len(first) > 2 else 0)
                     return default
+        except SoftRecord as soft:
+            return _unless_stale(brain, space, soft.record, finish, default)
         except (IndexError, TypeError):  # not a reply to GET, as the careful way finds out; here the check would cost
             pass
         record = yield from read_carefully(brain, name, (node, first))
@@ -122,7 +125,19 @@ def _found(
         space.lookups.missed(why_not_found(brain, name))
         return default
     space.lookups.hits += 1
-    return finish(record)
+    try:
+        return finish(record)
+    except SoftRecord as soft:
+        return _unless_stale(brain, space, soft.record, finish, default)
+
+
+def _unless_stale(brain: Brain, space: Space, record: bytes, finish: Callable[[bytes], T], default: D) -> T | D:
+    """Return what the caller gets of a record with a soft expiry: past that, it is a miss."""
+    if brain.hlc.now_ms() < stale_from(record):
+        return finish(unsoftened(record))
+    space.lookups.hits -= 1
+    space.lookups.missed(MissReason.EXPIRED)
+    return default
 
 
 def read_as(
@@ -162,7 +177,13 @@ def how_to_read(
 
 def fetch(brain: Brain, space: Space, key: Key) -> Plan[bytes | None]:
     """Return the key's live record, or None."""
-    return read(brain, space, key, bytes, None)
+    return read(brain, space, key, _hard, None)
+
+
+def _hard(record: bytes) -> bytes:
+    if is_soft(record):
+        raise SoftRecord(record)
+    return record
 
 
 def _read_warily(

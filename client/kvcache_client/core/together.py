@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from kvcache_client.core.effects import REFRESH, Ask, Effect, Outcome, Pause, Plan, Race, Refresh, Round, Within
+from kvcache_client.core.effects import (
+    REFRESH,
+    Ask,
+    Effect,
+    Load,
+    Outcome,
+    Pause,
+    Plan,
+    Race,
+    Refresh,
+    Round,
+    Share,
+    Within,
+)
 from kvcache_client.protocol.errors import KvCacheError
 
 __all__ = ["together"]
@@ -46,7 +59,7 @@ def _asks(effect: Effect) -> Round:
         return effect.round
     if isinstance(effect, list):
         return effect
-    if isinstance(effect, Pause | Refresh):
+    if isinstance(effect, Pause | Refresh | Load | Share):
         return []
     if isinstance(effect, Race):
         raise TypeError("requests of a round are never slow, so there is nothing to race")
@@ -70,7 +83,7 @@ def _perform(effects: list[Effect]) -> Plan[list[Outcome]]:
 
 def _share(effect: Effect, outcomes: Any) -> Any:
     """Return what the plan that yielded ``effect`` is owed of the joint outcomes."""
-    if isinstance(effect, Pause | Refresh):
+    if isinstance(effect, Pause | Refresh | Load | Share):
         return None
     shares = [next(outcomes) for _ in _asks(effect)]
     return shares if isinstance(effect, list | Within) else shares[0]

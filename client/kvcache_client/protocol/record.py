@@ -198,7 +198,8 @@ def soft(stale_ms: int, flags: int, payload: bytes) -> tuple[int, bytes]:
 
 def is_soft(record: bytes) -> bool:
     """Say whether a record has a soft expiry."""
-    return record[FLAGS] == _SOFT and len(record) >= HEADER_BYTES + SOFT_BYTES
+    plain = unrestored(record)
+    return plain[FLAGS] == _SOFT and len(plain) >= HEADER_BYTES + SOFT_BYTES
 
 
 def stale_from(record: bytes) -> int:
@@ -208,8 +209,7 @@ def stale_from(record: bytes) -> int:
 
 def unsoftened(record: bytes) -> bytes:
     """Return the record of the value alone, which expires when it would have become stale."""
-    plain = unrestored(record)
-    return plain[VERSION] + plain[HEADER_BYTES:] if is_soft(plain) else record
+    return record[VERSION] + unrestored(record)[HEADER_BYTES:] if is_soft(record) else record
 
 
 def payload_of(record: bytes) -> bytes:

@@ -1,0 +1,97 @@
+"""Computing what is missing, in threads and greenlets: the part of Client that calls the caller's functions.
+
+Here live ``get_or_compute`` and ``cached``. Never here: when a value is computed, and by whom (``core.computing``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import ParamSpec, TypeVar
+
+from kvcache_client.bodies.blocking_session import BlockingSession
+from kvcache_client.bodies.cached import Cached
+from kvcache_client.core import plans
+from kvcache_client.core.computing import Recipe, get_or_compute, recipe_of
+from kvcache_client.core.durations import Duration, Ttl
+from kvcache_client.core.space import Space
+from kvcache_client.protocol.codec import Key
+from kvcache_client.protocol.errors import InvalidOption, Unavailable
+
+__all__ = ["Computing"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Computing:
+    """What ``Client`` does beyond single verbs."""
+
+    _session: BlockingSession
+    _space: Space
+
+    def get_or_compute(
+        self,
+        key: Key,
+        load: Callable[[], R],
+        ttl: Ttl = None,
+        *,
+        stale: Duration | None = None,
+        jitter: float = 0.0,
+        negative_ttl: Duration | None = None,
+        lease: Duration | None = None,
+    ) -> R:
+        """Return the value; if it is missing, have it computed by ``load``, once in the whole cluster, and keep it for ``ttl``.
+
+        Who asks meanwhile gets what comes of that. After ``ttl`` it may still be served for ``stale`` more, while one caller
+        refreshes it, and if ``load`` raises. ``jitter`` shortens each life by up to that share; a None is kept for
+        ``negative_ttl`` (by default like any value). ``lease`` is how long ``load`` may take before another caller is asked to do
+        it; 5 s unless ``ClientConfig`` says otherwise. Durations are seconds, timedeltas or text like ``"5m"``.
+
+        If ``load`` raises, nothing is kept and the error goes to its caller and to those of this process that wait. If the key
+        is changed meanwhile, the value is returned and not kept. If no node can be reached, ``load`` is called all the same.
+        """
+        return self._compute(recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease), key, load)
+
+    def _compute(self, recipe: Recipe, key: Key, load: Callable[[], R]) -> R:
+        _refuse_coroutine_function("load", load)
+        try:
+            value: R = self._session.run(get_or_compute(self._session.brain, self._space, key, load, recipe))
+        except Unavailable:
+            if self._session.brain.view is not None:
+                raise  # by load itself
+            self._session.brain.counters.computed_alone += 1
+            return load()  # no seed has ever answered
+        return value
+
+    def cached(
+        self,
+        *,
+        key: str,
+        ttl: Ttl = None,
+        stale: Duration | None = None,
+        jitter: float = 0.0,
+        negative_ttl: Duration | None = None,
+        lease: Duration | None = None,
+    ) -> Callable[[Callable[P, R]], Cached[P, R]]:
+        """Return a decorator that keeps what a function returns, as ``get_or_compute`` does.
+
+        ``key`` is made of the arguments, like ``"user:{id}"``. The result has ``invalidate(...)`` and ``key(...)``, which take
+        the function's own arguments.
+        """
+        recipe = recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease)
+
+        def decorate(function: Callable[P, R]) -> Cached[P, R]:
+            _refuse_coroutine_function("cached", function)
+            return Cached(function, key, partial(self._compute, recipe), self._delete)
+
+        return decorate
+
+    def _delete(self, key: Key) -> bool:
+        return self._session.run(plans.delete(self._session.brain, self._space, key))
+
+
+def _refuse_coroutine_function(option: str, function: object) -> None:
+    if iscoroutinefunction(function):
+        raise InvalidOption(f"{option}={function!r:.80}: a coroutine function needs an AsyncClient")

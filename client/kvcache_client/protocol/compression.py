@@ -8,9 +8,10 @@ and one that names none, or lies, is expanded into a buffer of the limit and no 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.record import COMPRESSION_MASK, COMPRESSION_SHIFT, FLAGS, HEADER_BYTES
@@ -22,25 +23,36 @@ _ZSTD_LEVEL: Final = 3
 """What zstd itself takes for a good balance."""
 
 
-class Compression(Protocol):
-    """One way to compress. It is loaded when first used, for its package is an extra."""
+class Compression(ABC):
+    """One way to compress. Its package is an extra, so it is loaded when it is first used."""
 
-    name: str
-    code: int
+    name: ClassVar[str]
+    code: ClassVar[int]
     """The number in a record's flags."""
-    package: str
+    package: ClassVar[str]
 
-    def load(self) -> None:
-        """Raise ``ImportError`` unless the package is installed."""
+    def __init__(self) -> None:
+        self._module: ModuleType | None = None
 
+    def library(self) -> Any:
+        """Return the package. Raises ``ImportError`` unless it is installed."""
+        if self._module is None:
+            self._module = import_module(self.package)
+        return self._module
+
+    @abstractmethod
     def compress(self, payload: bytes) -> bytes:
         """Return the compressed form."""
 
+    @abstractmethod
     def expand(self, payload: bytes, limit: int) -> bytes:
         """Return the original. Raises ``ExpandedTooLarge``, ``ValueError`` if it is damaged, ``ImportError``."""
 
+    def __repr__(self) -> str:
+        return f"<{self.name} {'loaded' if self._module else 'not loaded'}>"
 
-class _Zstd:
+
+class _Zstd(Compression):
     """RFC 8878. Making a context costs more than using it, so idle ones are kept; each serves one call at a time."""
 
     name = "zstd"
@@ -48,20 +60,12 @@ class _Zstd:
     package = "zstandard"
 
     def __init__(self) -> None:
-        self._module: ModuleType | None = None
+        super().__init__()
         self._compressors: list[Any] = []
         self._expanders: list[Any] = []
 
-    def load(self) -> None:
-        self._library()
-
-    def _library(self) -> Any:
-        if self._module is None:
-            self._module = import_module(self.package)
-        return self._module
-
     def compress(self, payload: bytes) -> bytes:
-        library = self._library()
+        library = self.library()
         try:
             context = self._compressors.pop()
         except IndexError:
@@ -71,7 +75,7 @@ class _Zstd:
         return smaller
 
     def expand(self, payload: bytes, limit: int) -> bytes:
-        library = self._library()
+        library = self.library()
         try:
             context = self._expanders.pop()
         except IndexError:
@@ -91,30 +95,19 @@ class _Zstd:
         return original
 
 
-class _Lz4:
+class _Lz4(Compression):
     """The LZ4 frame format."""
 
     name = "lz4"
     code = 2
     package = "lz4.frame"
 
-    def __init__(self) -> None:
-        self._module: ModuleType | None = None
-
-    def load(self) -> None:
-        self._library()
-
-    def _library(self) -> Any:
-        if self._module is None:
-            self._module = import_module(self.package)
-        return self._module
-
     def compress(self, payload: bytes) -> bytes:
-        smaller: bytes = self._library().compress(payload)
+        smaller: bytes = self.library().compress(payload)
         return smaller
 
     def expand(self, payload: bytes, limit: int) -> bytes:
-        expander = self._library().LZ4FrameDecompressor()
+        expander = self.library().LZ4FrameDecompressor()
         try:
             original: bytes = expander.decompress(payload, max_length=limit + 1)
         except RuntimeError as error:
@@ -135,7 +128,7 @@ def compression_called(name: str) -> Compression:
     for kind in COMPRESSIONS.values():
         if kind.name == name:
             try:
-                kind.load()
+                kind.library()
             except ImportError as error:
                 raise InvalidOption(f"compression={name!r} needs a package: pip install 'kvcache[{name}]'") from error
             return kind

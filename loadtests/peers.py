@@ -33,6 +33,7 @@ __all__ = [
     "AsyncCache",
     "BlockingCache",
     "memcached_command",
+    "package",
     "redis_command",
     "start_peer",
 ]
@@ -81,19 +82,19 @@ async def _async_kvcache(address: str, tasks: int) -> AsyncCache:
 
 
 async def _async_redis(address: str, tasks: int) -> AsyncCache:
-    redis = _package("redis", "redis.asyncio")
+    redis = package("redis", "redis.asyncio")
     host, port = _host_port(address)
     client = redis.Redis(host=host, port=port, max_connections=max(_REDIS_POOL, tasks))
     return AsyncCache(client.get, client.set, client.aclose)
 
 
 async def _async_aiomcache(address: str, tasks: int) -> AsyncCache:
-    client = _package("aiomcache").Client(*_host_port(address), pool_size=_memcached_pool(tasks))
+    client = package("aiomcache").Client(*_host_port(address), pool_size=_memcached_pool(tasks))
     return AsyncCache(client.get, client.set, client.close)
 
 
 async def _async_emcache(address: str, tasks: int, *, batching: bool = False) -> AsyncCache:
-    emcache = _package("emcache")
+    emcache = package("emcache")
     host, port = _host_port(address)
     client = await emcache.create_client(
         [emcache.MemcachedHostAddress(host, port)],
@@ -118,14 +119,14 @@ def _blocking_kvcache(address: str) -> BlockingCache:
 
 
 def _blocking_redis(address: str) -> BlockingCache:
-    redis = _package("redis")
+    redis = package("redis")
     host, port = _host_port(address)
     client = redis.Redis(host=host, port=port)
     return BlockingCache(client.get, client.mget, client.mset, client.close, _not_none)
 
 
 def _blocking_pymemcache(address: str) -> BlockingCache:
-    client = _package("pymemcache").Client(_host_port(address), no_delay=True, default_noreply=False)
+    client = package("pymemcache").Client(_host_port(address), no_delay=True, default_noreply=False)
     return BlockingCache(client.get, client.get_many, client.set_many, client.close, failures_of=len)
 
 
@@ -142,7 +143,8 @@ def _host_port(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _package(name: str, module: str | None = None) -> Any:
+def package(name: str, module: str | None = None) -> Any:
+    """Return a peer's package, or a module of it. Raises ``CannotRun`` if it is not installed."""
     try:
         return importlib.import_module(module or name)
     except ImportError as error:

@@ -17,8 +17,7 @@ from typing import Any, Final
 from kvcache.memory import node_environment
 from kvcache_client import Client
 from kvcache_client.protocol.errors import KvCacheError
-from loadtests import CannotRun
-from loadtests.peers import memcached_command, redis_command
+from loadtests.peers import memcached_command, package, redis_command
 from loadtests.server_process import ServerProcess, accepts, free_ports
 
 __all__ = ["SYSTEMS", "BudgetedServer"]
@@ -71,7 +70,7 @@ def _kvcache(memory_mib: int) -> Iterator[BudgetedServer]:
 def _redis(memory_mib: int) -> Iterator[BudgetedServer]:
     with contextlib.ExitStack() as stack:
         server, port = _started(stack, "redis", lambda port: redis_command(port, memory_mib))
-        client: Any = stack.enter_context(_package("redis").Redis(port=port))
+        client: Any = stack.enter_context(package("redis").Redis(port=port))
         client.config_set("maxmemory", client.info("memory")["used_memory"] + (memory_mib << 20))
 
         def holds(keys: list[bytes]) -> set[bytes]:
@@ -86,7 +85,7 @@ def _redis(memory_mib: int) -> Iterator[BudgetedServer]:
 @contextlib.contextmanager
 def _memcached(memory_mib: int) -> Iterator[BudgetedServer]:
     with contextlib.ExitStack() as stack:
-        client_of = _package("pymemcache").Client
+        client_of = package("pymemcache").Client
         server, port = _started(stack, "memcached", lambda port: memcached_command(port, memory_mib, *_CLASSES_DOUBLE))
         client = client_of(("127.0.0.1", port), no_delay=True, default_noreply=False, timeout=_TIMEOUT)
         stack.callback(client.close)
@@ -129,10 +128,3 @@ def _answers(url: str) -> bool:
 def _all_answered(failed: Mapping[Any, KvCacheError]) -> None:
     for error in failed.values():
         raise error
-
-
-def _package(name: str) -> Any:
-    try:
-        return __import__(name)
-    except ImportError as error:
-        raise CannotRun(f"the package {name} is not installed: pip install {name}") from error

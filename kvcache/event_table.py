@@ -168,6 +168,21 @@ EVENTS: Final[Mapping[str, Event]] = {
             rarely=True,
         ),
         Event(
+            "overloaded",
+            _PORT,
+            _W,
+            "requests wait {late_ms} ms for their turn: shedding load",
+            "More load than this node can carry: add nodes, or find who asks so much.",
+            rarely=True,
+        ),
+        Event(
+            "connections_clamped",
+            _PORT,
+            _W,
+            "{wanted} connections do not fit into {descriptors} file descriptors; taking {room}",
+            "Raise ulimit -n (LimitNOFILE of the systemd unit).",
+        ),
+        Event(
             "connection_foreign",
             _PORT,
             _W,

@@ -35,11 +35,13 @@ from kvcache.cluster.operator import Operator
 from kvcache.cluster.registry import Registry
 from kvcache.cluster.repairer import Repairer
 from kvcache.cluster.twins import Place
+from kvcache.descriptors import room_for_connections
 from kvcache.events import journal
 from kvcache.janitor import Janitor
 from kvcache.loop_lag import LoopLag
 from kvcache.node_statistics import describe_node
 from kvcache.options import NodeOptions
+from kvcache.port_limits import port_limits
 from kvcache.service.assembly import assemble
 from kvcache.service.ownership import Ownership
 from kvcache.service.peers import PeerVerbs
@@ -47,8 +49,7 @@ from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
 from kvcache.topology_events import what_happened
-from kvcache.transport.http import HttpFrontDoor, HttpLimits
-from kvcache.transport.limits import StreamLimits
+from kvcache.transport.http import HttpFrontDoor
 from kvcache.transport.listener import Listener
 from kvcache.transport.watch import RequestWatch, tell_slow
 from kvcache_client import AsyncClient, ClientConfig
@@ -99,11 +100,12 @@ class Node:
         self.service.forward = self.control.handover.forward
         self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
         self._access = Access(options, os.environ)
-        self._door = HttpFrontDoor(self, HttpLimits(value_limit=options.value_limit), self._access.guard)
-        limits = StreamLimits(value_limit=options.value_limit, connections=options.max_connections)
+        limits, http_limits = port_limits(options, room_for_connections(options.max_connections))
+        self._door = HttpFrontDoor(self, http_limits, self._access.guard)
         watch = RequestWatch(options.slow_ms / 1000, tell_slow)
         watch.follow(self.service)
         self.listener = Listener(self.service, self._door, limits, self._access.guard, watch, self._access.context)
+        self._door.overloaded = lambda: self.listener.overload.active
         loop = asyncio.get_running_loop()
         self.loop_lag = LoopLag(loop.time, loop.call_later)
         self._janitor = Janitor(self.service, options.memory)

@@ -26,6 +26,7 @@ __all__ = [
     "parse_name_or_nothing",
     "parse_path",
     "parse_size",
+    "parse_text",
     "within",
 ]
 
@@ -148,6 +149,13 @@ def parse_path(raw: object) -> str:
     if isinstance(raw, str) and "\0" not in raw:
         return raw
     raise ValueError(f"{raw!r:.80} is not the path of a file")
+
+
+def parse_text(raw: object) -> str:
+    """Return text as it is; what it means is checked where it is used."""
+    if isinstance(raw, str):
+        return raw
+    raise ValueError(f"{raw!r:.80} is not text")
 
 
 def is_loopback(host: str) -> bool:

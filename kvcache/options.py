@@ -86,6 +86,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
         Option("cluster", read.parse_name, "NAME", "The cluster's name."),
         Option("replication_factor", _COPIES, "N", "Copies of each key, if this node founds the cluster."),
         Option("max_connections", _CONNECTIONS, "N", "Connections that the node accepts at once."),
+        Option("limits", read.parse_text, "NAME=N,...", "Other limits of the port; LIMITS.md lists them."),
         Option("value_limit", _VALUE, "SIZE", "The largest value that the node takes."),
         Option(
             "secret_file", read.parse_path, "FILE", "The secrets that are asked for; else KVCACHE_SECRET holds one."
@@ -122,6 +123,7 @@ class NodeOptions:
     cluster: str = "default"
     replication_factor: int = 2
     max_connections: int = 10_000
+    limits: str = ""
     value_limit: int = VALUE_BYTES
     """Bytes of the largest payload."""
     secret_file: str = ""

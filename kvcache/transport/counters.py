@@ -26,6 +26,8 @@ class StreamCounters:
     """Connections closed for breaking the protocol."""
     overdue: int = 0
     """Connections closed because HELLO, a frame or the reading of replies took too long."""
+    crowded: int = 0
+    """Connections closed because all together held too much that was unfinished or unread."""
     requests: int = 0
     failed: int = 0
     """Requests answered with an error."""

@@ -34,5 +34,17 @@ class StreamLimits:
     """How long a client may leave its replies unread."""
     delayed_replies: int = 64
     """Requests of one connection that may wait for the coordinator or for other nodes."""
+    delayed_replies_total: int = 4096
+    """The same of all connections together."""
+    partial_bytes_total: int = 256 * 1024 * 1024
+    """Bytes of unfinished frames that all connections may hold together; who is over that is closed."""
+    unread_bytes_total: int = 256 * 1024 * 1024
+    """Bytes of replies that all connections may leave unread together; who is over that is closed."""
+    queue_seconds: float = 0.05
+    """How long requests may wait for the event loop before load is shed: half of a client's first attempt."""
+    shed_after_seconds: float = 0.2
+    """For how long they must have waited that long, without a break."""
+    retry_after_seconds: float = 0.1
+    """What ``Overloaded`` tells a client to wait."""
     output_bytes: int = 256 * 1024
     """Replies that are packed before they are handed to the socket, and what the socket may hold unread."""

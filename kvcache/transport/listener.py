@@ -28,7 +28,9 @@ from kvcache.transport.acceptor import Acceptor
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, open_guard
 from kvcache.transport.limits import StreamLimits
+from kvcache.transport.overload import Overload
 from kvcache.transport.stream import StreamConnection
+from kvcache.transport.stream_port import Holding, StreamPort
 from kvcache.transport.watch import RequestWatch
 from kvcache_client.protocol.framing import is_stream_byte
 
@@ -69,10 +71,14 @@ class Listener:
         self.counters = StreamCounters()
         self.watch = watch or RequestWatch()
         self.limits = limits
-        self._service = service
         self._door = door
         self._now = asyncio.get_running_loop().time
         self.guard = guard or open_guard(self._now)
+        self.overload = Overload(limits, asyncio.get_running_loop())
+        self.holding = Holding()
+        self._port = StreamPort(
+            service, limits, self.counters, self._now, self.guard, self.watch, self.overload, self.holding
+        )
         self._acceptor = Acceptor(self, limits, context)
         self._by_network: Counter[str] = Counter()
         self._streams: set[StreamConnection] = set()
@@ -86,6 +92,7 @@ class Listener:
         """Listen; returns the port. Raises ``OSError`` if it is taken."""
         bound = await self._acceptor.start(host, port)
         self._sweep()
+        self.overload.start()
         return bound
 
     @property
@@ -108,6 +115,7 @@ class Listener:
     async def stop(self) -> None:
         """Answer every request that was read, send the replies and close."""
         self.stop_accepting()
+        self.overload.stop()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for stream in list(self._streams):
@@ -180,15 +188,7 @@ class Listener:
         byte = first[0]
         closed = partial(self._left, sniffer.network)
         if is_stream_byte(byte):
-            stream = StreamConnection(
-                self._service,
-                self.limits,
-                self.counters,
-                self._now,
-                partial(self._forget, closed),
-                self.guard,
-                self.watch,
-            )
+            stream = StreamConnection(self._port, partial(self._forget, closed), sniffer.network)
             self._streams.add(stream)
             self._drained.clear()
             return stream

@@ -21,12 +21,9 @@ import msgpack
 from kvcache.events import journal
 from kvcache.service.checks import shown
 from kvcache.service.later import Fields, Held, Later
-from kvcache.service.service import Handler, Service
-from kvcache.transport.counters import StreamCounters
-from kvcache.transport.guard import Guard, network_of
-from kvcache.transport.limits import StreamLimits
-from kvcache.transport.watch import SAMPLED, RequestWatch
-from kvcache_client.protocol.auth import Claim
+from kvcache.transport.handshake import Handshake
+from kvcache.transport.stream_port import StreamPort
+from kvcache.transport.watch import SAMPLED
 from kvcache_client.protocol.errors import (
     Forbidden,
     HelloRequired,
@@ -35,12 +32,11 @@ from kvcache_client.protocol.errors import (
     NodeFault,
     NotReady,
     Overloaded,
-    Unauthenticated,
     UnknownVerb,
 )
 from kvcache_client.protocol.framing import FrameReader
 from kvcache_client.protocol.limits import FRAME_SLACK, HELLO_BYTES, TEXT_BYTES
-from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Status, Verb
+from kvcache_client.protocol.verbs import PUSH_ID, Message, Push, Role, Verb
 
 __all__ = ["StreamConnection"]
 
@@ -58,39 +54,33 @@ _SILENCE_SECONDS: Final = 0.05
 class StreamConnection(asyncio.Protocol):
     """A peer that speaks the stream protocol. Nothing but HELLO is answered before HELLO."""
 
-    def __init__(
-        self,
-        service: Service,
-        limits: StreamLimits,
-        counters: StreamCounters,
-        now: Callable[[], float],
-        on_close: Callable[[StreamConnection], None],
-        guard: Guard,
-        watch: RequestWatch,
-    ) -> None:
-        self._service = service
-        self._limits = limits
-        self._counters = counters
-        self._watch = watch
-        self._now = now
+    def __init__(self, port: StreamPort, on_close: Callable[[StreamConnection], None], network: str = "?") -> None:
+        self._port = port
+        self._service = port.service
+        self._limits = limits = port.limits
+        self._counters = port.counters
+        self._watch = port.watch
+        self._overload = port.overload
+        self._now = port.now
         self._on_close = on_close
-        self._guard = guard
         self._frame_limit = limits.value_limit + FRAME_SLACK
         self._reader = FrameReader(self._frame_limit, first_limit=HELLO_BYTES)
         self._packer = msgpack.Packer(autoreset=False)
         self._transport: asyncio.Transport | None = None
-        self._handlers: dict[int, Handler] = {Verb.HELLO: self._hello}
-        self._greeting: tuple[Any, ...] = ()
-        self._claim: Claim | None = None
+        handshake = Handshake(port.service, port.guard, network, limits.refusal_seconds, self._admit)
+        self._handlers = handshake.handlers
         self._introduced = False
+        self._sheddable = True
         self._held: list[Message] = []
         self._delayed = 0
         self._closed = False
         self._finished_at = 0.0
         self._unread_since = 0.0
         self._unread_bytes = 0
+        self._unread_held = 0
         self._partial_since = 0.0
-        self._since = now()
+        self._partial_bytes = 0
+        self._since = port.now()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, from the loop or from the listener."""
@@ -104,18 +94,39 @@ class StreamConnection(asyncio.Protocol):
             return
         messages = self._reader.feed(data)
         if messages:
-            self._partial_since = 0.0
+            if self._partial_since:
+                self._whole_again()
             if self._held:
                 self._held += messages
             else:
                 self._answer(messages)
-        elif not self._partial_since:
-            self._partial_since = self._now()
+        else:
+            self._still_partial(len(data))
         if self._reader.broken is not None and not self._held and not self._closed:
             self._break_off(self._reader.broken)
 
+    def _still_partial(self, size: int) -> None:
+        """Hold bytes of a frame that is not complete, unless all connections together hold too many."""
+        self._partial_since = self._partial_since or self._now()
+        self._partial_bytes += size
+        holding = self._port.holding
+        holding.partial += size
+        if holding.partial > self._limits.partial_bytes_total and self._reader.broken is None:
+            self._counters.crowded += 1
+            self._packer.pack((PUSH_ID, Overloaded.code, "too much of unfinished frames is held already", None))
+            self.close()
+
+    def _whole_again(self) -> None:
+        self._port.holding.partial -= self._partial_bytes
+        self._partial_since, self._partial_bytes = 0.0, 0
+
     def _answer(self, messages: list[Message]) -> None:
         self._service.tick()
+        if self._overload.active and self._sheddable:
+            refusal = self._overload.refuses(len(messages))
+            if refusal is not None:
+                self._shed(messages, refusal)
+                return
         answered = 0
         while len(messages) - answered >= _SLICE + _SLICE // 2:
             self._execute(messages[answered : answered + _SLICE])
@@ -127,6 +138,14 @@ class StreamConnection(asyncio.Protocol):
                 self._held = messages[answered:]
                 return
         self._execute(messages[answered:] if answered else messages)
+        self._send()
+
+    def _shed(self, messages: list[Message], refusal: Overloaded) -> None:
+        """Answer all of them in the same way, at a fraction of the cost."""
+        self._counters.requests += len(messages)
+        for message in messages:
+            if self._refuse(message, refusal):
+                return
         self._send()
 
     def _execute(self, messages: list[Message]) -> None:
@@ -150,17 +169,21 @@ class StreamConnection(asyncio.Protocol):
 
     def _reply_later(self, message: Message, later: Later) -> None:
         """Send the reply when it comes; what follows on this connection does not wait for it."""
-        if self._delayed >= self._limits.delayed_replies:
+        limits, holding = self._limits, self._port.holding
+        if self._delayed >= limits.delayed_replies or holding.delayed >= limits.delayed_replies_total:
             asyncio.ensure_future(later.work).cancel()
-            self._refuse(message, Overloaded(f"{self._delayed} requests of this connection wait for others already"))
+            whose = "of this connection" if self._delayed >= limits.delayed_replies else "of all connections"
+            self._refuse(message, Overloaded(f"as many requests {whose} wait for others as may: {self._delayed}"))
             return
         self._delayed += 1
+        holding.delayed += 1
         asyncio.ensure_future(later.work).add_done_callback(
             partial(self._reply_now, message, later, self._watch.clock())
         )
 
     def _reply_now(self, message: Message, later: Later, since: float, work: asyncio.Future[Any]) -> None:
         self._delayed -= 1
+        self._port.holding.delayed -= 1
         self._watch.replied(message[1], self._watch.clock() - since)
         if self._transport is None or self._closed:
             if not work.cancelled():
@@ -184,29 +207,9 @@ class StreamConnection(asyncio.Protocol):
             self._packer.pack((message[0], *reply))
         self._send()
 
-    def _hello(self, message: Message) -> tuple[Any, ...]:
-        greeting = self._service.handlers[Verb.HELLO](message)
-        if not self._guard.asks:
-            self._admit(message[4])
-            return greeting
-        claim = self._guard.challenge(message)
-        self._greeting, self._claim, self._handlers = greeting, claim, {Verb.AUTH: self._authenticate}
-        return message[0], int(Status.CHALLENGE), claim.node_nonce
-
-    def _authenticate(self, message: Message) -> tuple[Any, ...]:
-        number, _, proof = message
-        claim, self._claim, self._handlers = self._claim, None, {}
-        if claim is None or self._transport is None:
-            raise HelloRequired("AUTH answers the challenge that follows HELLO")
-        try:
-            secret = self._guard.admit(claim, proof, network_of(self._transport.get_extra_info("peername")))
-        except Unauthenticated as error:
-            raise Later(_refuse_slowly(error, self._limits.refusal_seconds), lambda _: ()) from error
-        self._admit(claim.role)
-        return number, *self._greeting[1:], claim.node_proof(secret)
-
     def _admit(self, role: int) -> None:
         self._handlers = self._service.handlers_of(role)
+        self._sheddable = role == Role.CLIENT  # what keeps the cluster whole is not what must wait
         self._introduced = True
         self._reader.limit = self._frame_limit
 
@@ -261,13 +264,19 @@ class StreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer does not read its replies: take no more requests from it."""
         self._unread_since = self._now()
-        if self._transport is not None:
-            self._unread_bytes = self._transport.get_write_buffer_size()
-            self._transport.pause_reading()
+        if self._transport is None:
+            return
+        self._unread_bytes = self._unread_held = self._transport.get_write_buffer_size()
+        holding = self._port.holding
+        holding.unread += self._unread_held
+        self._transport.pause_reading()
+        if holding.unread > self._limits.unread_bytes_total:
+            self._counters.crowded += 1
+            self.abort()
 
     def resume_writing(self) -> None:
         """The peer has caught up: answer what was held back, then read on."""
-        self._unread_since = 0.0
+        self._forget_unread()
         held, self._held = self._held, []
         if held:
             self._answer(held)
@@ -279,6 +288,10 @@ class StreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
             if self._finished_at:
                 self._end_output(self._transport)
+
+    def _forget_unread(self) -> None:
+        self._port.holding.unread -= self._unread_held
+        self._unread_since, self._unread_held = 0.0, 0
 
     def overdue(self, now: float) -> str | None:
         """Return why this connection must be closed by now, if it must."""
@@ -336,6 +349,8 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything."""
         self._transport = None
+        self._whole_again()
+        self._forget_unread()
         self._held = []
         self._service.leases.lost(self)
         self._on_close(self)
@@ -343,9 +358,3 @@ class StreamConnection(asyncio.Protocol):
     def __repr__(self) -> str:
         peer = self._transport.get_extra_info("peername") if self._transport else "gone"
         return f"<StreamConnection {peer} introduced={self._introduced} held={len(self._held)}>"
-
-
-async def _refuse_slowly(error: Unauthenticated, seconds: float) -> None:
-    """Raise ``error``, but let whoever guesses wait for it."""
-    await asyncio.sleep(seconds)
-    raise error

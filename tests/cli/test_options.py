@@ -38,6 +38,7 @@ EVERY = {
     "cluster": ("a", "b", "c"),
     "replication_factor": ("3", "4", 5),
     "max_connections": ("20", "30", 40),
+    "limits": ("stream.hello_seconds=1", "stream.hello_seconds=2", "stream.hello_seconds=3"),
     "value_limit": ("2MiB", "3MiB", 4 << 20),
     "secret_file": ("/a", "/b", "/c"),
     "tls_certificate": ("/a", "/b", "/c"),

@@ -21,7 +21,9 @@ from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
+from kvcache.transport.overload import Overload
 from kvcache.transport.stream import StreamConnection
+from kvcache.transport.stream_port import Holding, StreamPort
 from kvcache.transport.watch import RequestWatch
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
@@ -111,6 +113,13 @@ class ListTransport:
         return ("10.0.0.1", 5)
 
 
+class FrozenLoop:
+    """A loop that learnt long ago who has sent something."""
+
+    def time(self) -> float:
+        return 0.0
+
+
 class Stream:
     """One connection without a socket."""
 
@@ -122,9 +131,19 @@ class Stream:
         self.guard = Guard(secrets, Guesses(lambda: self.now, 1.0, 3.0), lambda: self.now)
         self.gone: list[StreamConnection] = []
         self.transport = ListTransport()
-        self.connection = StreamConnection(
-            service, limits, self.counters, lambda: self.now, self.gone.append, self.guard, RequestWatch()
+        self.overload = Overload(limits, FrozenLoop())  # type: ignore[arg-type]
+        self.holding = Holding()
+        self.port = StreamPort(
+            service,
+            limits,
+            self.counters,
+            lambda: self.now,
+            self.guard,
+            RequestWatch(),
+            self.overload,
+            self.holding,
         )
+        self.connection = StreamConnection(self.port, self.gone.append, "10.0.0.1")
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
 

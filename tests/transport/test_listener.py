@@ -1,6 +1,9 @@
 """The port: how many may come, how long they may take, and how it ends."""
 
 import asyncio
+import contextlib
+import os
+import resource
 import socket
 
 import pytest
@@ -216,3 +219,70 @@ async def test_a_peer_that_goes_on_asking_gets_every_reply_and_then_the_end(port
 async def test_its_repr_tells_what_is_open(port):
     await port.introduced()
     assert "streams=1 connections=1" in repr(port.listener)
+
+
+# Limits of connections
+
+
+async def test_one_address_takes_no_more_than_its_share(make_port, caplog):
+    port = await make_port(connections_per_address=2)
+    peers = [await port.introduced(), await port.connect(b"GET /")]
+    over = await port.connect(PING)
+    assert await over.rest() == b""
+    assert "refused a connection: 2 from 127.0.0.1 are open" in caplog.text
+    other = socket.socket()
+    other.setblocking(False)
+    other.bind(("127.0.0.2", 0))
+    with other:
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(other, ("127.0.0.1", port.number))
+        await loop.sock_sendall(other, pack_message(1, int(Verb.HELLO), 1, "test", 0, b"", ""))
+        assert await loop.sock_recv(other, 100)
+    await peers[1].close()
+    await port.until(lambda: port.listener.connections == 1)
+    await port.introduced()
+
+
+async def test_an_address_that_guesses_is_not_even_accepted(port):
+    for _ in range(2):
+        port.listener.guard.guesses.spend("127.0.0.1")
+    over = await port.connect(PING)
+    assert await over.rest() == b""
+    assert port.counters.refused == 1
+
+
+async def test_without_descriptors_new_connections_are_closed_and_the_old_ones_served(port, caplog):
+    peer = await port.introduced()
+    refused = port.counters.refused
+    room, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as held:
+        waiting = [held.enter_context(socket.socket()) for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+        lowest = held.enter_context(open(os.devnull)).fileno()  # all below are taken
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (room, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        for each in waiting:
+            await asyncio.get_running_loop().sock_connect(each, ("127.0.0.1", port.number))
+        async with asyncio.timeout(5):
+            for each in waiting:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await asyncio.get_running_loop().sock_recv(each, 10) == b""
+        assert (await peer.ask(int(Verb.PING)))[0] == Status.OK
+    assert port.counters.refused == refused + 3
+    assert "no file descriptor left" in caplog.text
+    await port.introduced()
+
+
+async def test_a_flood_of_connects_waits_for_those_who_are_connected(make_port):
+    port = await make_port(accepts_at_once=2, accept_pause_seconds=0.01)
+    before = port.counters.accepted
+    peers = await asyncio.gather(*(port.connect(HELLO_BYTES_OF_A_CLIENT) for _ in range(20)))
+    first = await port.introduced()
+    assert (await first.ask(int(Verb.PING)))[0] == Status.OK
+    for peer in peers:
+        assert (await peer.messages(1))[0][1] == Status.OK
+    assert port.counters.accepted == before + 21
+
+
+HELLO_BYTES_OF_A_CLIENT = pack_message(1, int(Verb.HELLO), 1, "test", 0, b"", "")

@@ -74,6 +74,8 @@ class HttpFrontDoor:
         self._connections = OpenConnections()
         self._server: web.Server | None = None
         self._stopping = False
+        self.overloaded: Callable[[], bool] = lambda: False
+        """Says whether the node sheds load at the moment."""
         self._metrics = NodeMetrics(self.statistics)
         self._routes: Mapping[str, Mapping[str, _Handler]] = {}
 
@@ -184,7 +186,12 @@ class HttpFrontDoor:
                 f"{request.method} is not allowed here; allowed: {allowed}",
                 headers={"Allow": allowed},
             )
-        if self.counters.in_flight > self._limits.requests_in_flight and path not in _UNSHED:
+        if path in _UNSHED:
+            return handler
+        if self.overloaded():
+            self.counters.shed += 1
+            raise Overloaded("the node is behind with what it was asked; ask again later")
+        if self.counters.in_flight > self._limits.requests_in_flight:
             self.counters.shed += 1
             raise Overloaded(f"over {self._limits.requests_in_flight} HTTP requests in flight; ask again later")
         return handler

@@ -24,7 +24,8 @@ WITHOUT = {"brain", "session", "run", "close"}
 
 def documented(kind: type[Any]) -> dict[str, str]:
     """The name of a class and of each of its public members -> its docstring."""
-    members = {name: inspect.getdoc(member) or "" for name, member in vars(kind).items() if not name.startswith("_")}
+    public = (name for name in dir(kind) if not name.startswith("_"))
+    members = {name: inspect.getdoc(inspect.getattr_static(kind, name)) or "" for name in public}
     return {kind.__name__: inspect.getdoc(kind) or "", **members}
 
 

@@ -102,6 +102,24 @@ async def looks(cache: AsyncClient) -> None:
     assert all(0.0 <= assert_type(space, NamespaceStats).hit_ratio <= 1.0 for space in stats.namespaces.values())
 
 
+async def computed(cache: AsyncClient) -> None:
+    """Values that are computed when they are missing."""
+
+    async def load() -> int:
+        return 7
+
+    assert assert_type(await cache.get_or_compute("computed", load, ttl="5m", stale=60, jitter=0.1), int) == 7
+    assert assert_type(await cache.get_or_compute("plain", lambda: "text", ttl=60, negative_ttl=1.0), str) == "text"
+
+    @cache.cached(key="user:{number}", ttl=timedelta(minutes=5))
+    async def user(number: int, *, loud: bool = False) -> dict[str, int]:
+        return {"number": number}
+
+    assert assert_type(await user(5), dict[str, int]) == {"number": 5}
+    assert assert_type(user.key(5), str) == "user:5"
+    assert assert_type(await user.invalidate(5), bool)
+
+
 async def errors(cache: AsyncClient) -> str:
     """What can go wrong, most special first."""
     try:
@@ -122,6 +140,7 @@ async def tour(seeds: str) -> None:
         await values(cache)
         await batches(cache)
         await scopes(cache)
+        await computed(cache)
         await looks(cache)
         assert "value is a object" in await errors(cache)
     other = AsyncClient([seeds.removeprefix("kvcache://")], timeout=5.0, connect_timeout=5.0, acks=1, fail_open=False)

@@ -101,6 +101,24 @@ def looks(cache: Client) -> None:
     assert all(0.0 <= assert_type(space, NamespaceStats).hit_ratio <= 1.0 for space in stats.namespaces.values())
 
 
+def computed(cache: Client) -> None:
+    """Values that are computed when they are missing."""
+
+    def load() -> int:
+        return 7
+
+    assert assert_type(cache.get_or_compute("computed", load, ttl="5m", stale=60, jitter=0.1), int) == 7
+    assert assert_type(cache.get_or_compute("plain", lambda: "text", ttl=60, negative_ttl=1.0), str) == "text"
+
+    @cache.cached(key="user:{number}", ttl=timedelta(minutes=5))
+    def user(number: int, *, loud: bool = False) -> dict[str, int]:
+        return {"number": number}
+
+    assert assert_type(user(5), dict[str, int]) == {"number": 5}
+    assert assert_type(user.key(5), str) == "user:5"
+    assert assert_type(user.invalidate(5), bool)
+
+
 def errors(cache: Client) -> str:
     """What can go wrong, most special first."""
     try:
@@ -121,6 +139,7 @@ def tour(seeds: str) -> None:
         values(cache)
         batches(cache)
         scopes(cache)
+        computed(cache)
         looks(cache)
         assert "value is a object" in errors(cache)
     other = Client([seeds.removeprefix("kvcache://")], timeout=5.0, connect_timeout=5.0, acks=1, fail_open=False)

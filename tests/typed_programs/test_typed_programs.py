@@ -83,12 +83,13 @@ def test_the_wheel_says_that_it_is_typed(tmp_path: Path) -> None:
 
 
 ERRORS = """
-AdminBusy BatchTooLarge ClientClosed ClockSkew ConnectFailed ConnectionLost ControlPlaneUnavailable CounterOverflow
-DeadlineExceeded ExpandedTooLarge Forbidden ForgedValue FrameTooLarge HelloRequired InDoubt InvalidKey InvalidOption
-InvalidRecord InvalidTtl KeyNotFound KvCacheError LockLost MalformedFrame MissingExtra NoAnswer NodeFault NotAnInteger
-NotApplied NotOwner NotReady Overloaded ProtocolError ReplyFull SnapshotAbandoned SnapshotDamaged StaleEpoch
-StaleFence TooFewCopies TopologyError Unauthenticated Unavailable UndecodableValue UnknownSerializer UnknownVerb
-UnsupportedValue UsageError ValueTooLarge VersionMismatch WrongCluster WrongEventLoop
+AdminBusy BatchTooLarge CertificateRejected ClientClosed ClockSkew ConnectFailed ConnectionLost
+ControlPlaneUnavailable CounterOverflow DeadlineExceeded ExpandedTooLarge Forbidden ForgedValue FrameTooLarge
+HelloRequired InDoubt InvalidKey InvalidOption InvalidRecord InvalidTtl KeyNotFound KvCacheError LockLost
+MalformedFrame MissingExtra NoAnswer NodeFault NotAnInteger NotApplied NotOwner NotReady Overloaded ProtocolError
+ReplyFull SnapshotAbandoned SnapshotDamaged StaleEpoch StaleFence TooFewCopies TopologyError Unauthenticated
+Unavailable UndecodableValue UnknownSerializer UnknownVerb UnsupportedValue UsageError ValueTooLarge VersionMismatch
+WrongCluster WrongEventLoop
 """
 
 PUBLIC = """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from kvcache_client.bodies.aio_session import AsyncSession
 from kvcache_client.bodies.cached import AsyncCached
@@ -31,17 +31,43 @@ class AsyncComputing:
     _session: AsyncSession
     _space: Space
 
+    @overload  # of a union, mypy can't tell what a coroutine function returns
     async def get_or_compute(
         self,
         key: Key,
-        load: Callable[[], Awaitable[R] | R],
+        load: Callable[[], Awaitable[R]],
         ttl: Ttl = None,
         *,
         stale: Duration | None = None,
         jitter: float = 0.0,
         negative_ttl: Duration | None = None,
         lease: Duration | None = None,
-    ) -> R:
+    ) -> R: ...
+
+    @overload
+    async def get_or_compute(
+        self,
+        key: Key,
+        load: Callable[[], R],
+        ttl: Ttl = None,
+        *,
+        stale: Duration | None = None,
+        jitter: float = 0.0,
+        negative_ttl: Duration | None = None,
+        lease: Duration | None = None,
+    ) -> R: ...
+
+    async def get_or_compute(
+        self,
+        key: Key,
+        load: Callable[[], Any],
+        ttl: Ttl = None,
+        *,
+        stale: Duration | None = None,
+        jitter: float = 0.0,
+        negative_ttl: Duration | None = None,
+        lease: Duration | None = None,
+    ) -> Any:
         """Return the value; if it is missing, have it computed by ``load``, once in the whole cluster, and keep it for ``ttl``.
 
         Who asks meanwhile gets what comes of that. After ``ttl`` it may still be served for ``stale`` more, while one caller
@@ -51,6 +77,9 @@ class AsyncComputing:
 
         If ``load`` raises, nothing is kept and the error goes to its caller and to those of this process that wait. If the key
         is changed meanwhile, the value is returned and not kept. If no node can be reached, ``load`` is called all the same.
+
+        >>> await cache.get_or_compute("page", lambda: "computed", ttl="5m", stale=60)
+        'computed'
         """
         return await self._compute(recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease), key, load)
 
@@ -79,6 +108,12 @@ class AsyncComputing:
 
         ``key`` is made of the arguments, like ``"user:{id}"``. The result has ``invalidate(...)`` and ``key(...)``, which take
         the function's own arguments. A function becomes a coroutine function.
+
+        >>> @cache.cached(key="square:{number}", ttl="5m")
+        ... async def square(number):
+        ...     return number * number
+        >>> await square(7), square.key(7), await square.invalidate(7)
+        (49, 'square:7', True)
         """
         recipe = recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease)
 

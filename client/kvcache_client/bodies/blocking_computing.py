@@ -51,6 +51,9 @@ class Computing:
 
         If ``load`` raises, nothing is kept and the error goes to its caller and to those of this process that wait. If the key
         is changed meanwhile, the value is returned and not kept. If no node can be reached, ``load`` is called all the same.
+
+        >>> cache.get_or_compute("page", lambda: "computed", ttl="5m", stale=60)
+        'computed'
         """
         return self._compute(recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease), key, load)
 
@@ -79,6 +82,12 @@ class Computing:
 
         ``key`` is made of the arguments, like ``"user:{id}"``. The result has ``invalidate(...)`` and ``key(...)``, which take
         the function's own arguments.
+
+        >>> @cache.cached(key="square:{number}", ttl="5m")
+        ... def square(number):
+        ...     return number * number
+        >>> square(7), square.key(7), square.invalidate(7)
+        (49, 'square:7', True)
         """
         recipe = recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease)
 

@@ -53,6 +53,7 @@ __all__ = [
     "REROUTE_PAUSE",
     "as_error",
     "fetch",
+    "hard",
     "how_to_read",
     "read",
     "read_as",
@@ -177,10 +178,11 @@ def how_to_read(
 
 def fetch(brain: Brain, space: Space, key: Key) -> Plan[bytes | None]:
     """Return the key's live record, or None."""
-    return read(brain, space, key, _hard, None)
+    return read(brain, space, key, hard, None)
 
 
-def _hard(record: bytes) -> bytes:
+def hard(record: bytes) -> bytes:
+    """Return the record as it is: for those that read records and not values. Raises ``SoftRecord``, which reads understand."""
     if is_soft(record):
         raise SoftRecord(record)
     return record

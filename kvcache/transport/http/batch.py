@@ -21,6 +21,7 @@ from kvcache.transport.http.media import shown
 from kvcache_client.core import plans
 from kvcache_client.core.batches import read_many, write_many
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.reading import hard
 from kvcache_client.core.writing import Written
 from kvcache_client.protocol.errors import (
     BatchTooLarge,
@@ -85,7 +86,7 @@ class BatchRoute:
         room = self._limits.batch_bytes
         while len(outcomes) < len(keys) and room > 0:
             part = keys[len(outcomes) : len(outcomes) + size]
-            result = await self._client.run(read_many(brain, brain.spaces.whole, part, bytes))
+            result = await self._client.run(read_many(brain, brain.spaces.whole, part, hard))
             weight = sum(map(len, result.values()))
             now_ms = brain.hlc.now_ms()
             for key in part:

@@ -20,6 +20,7 @@ from kvcache_client.protocol.record import (
     flags_of,
     make_record,
     payload_of,
+    soft,
     version_of,
 )
 
@@ -265,3 +266,14 @@ async def test_values_that_clients_wrapped_are_shown_bare_and_a_serializers_can_
     for bad in ("fenced", "soft"):
         assert (await post(world, {"set": [["k", b"x", None, bad]]})).status == 415
     assert (await post(world, {"set": [["k", b"\x09short", None, "serialized"]]})).status == 400
+
+
+async def test_a_value_with_a_soft_expiry_is_shown_bare_until_then_and_a_miss_after(world):
+    records = world.node.client.records
+    now_ms = world.node.client.brain.hlc.now_ms()
+    for name, stale_ms in ((b"fresh", now_ms + 60_000), (b"stale", now_ms - 1)):
+        records[name] = make_record(5 << 21, now_ms + 120_000, *soft(stale_ms, PayloadType.TEXT, b"Ada"))
+    fresh, stale = (await outcomes(world, {"get": ["fresh", "stale"]}))["get"]
+    assert fresh[:2] == ["text", b"Ada"]
+    assert 50 < fresh[3] <= 60
+    assert stale is None

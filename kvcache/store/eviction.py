@@ -61,8 +61,8 @@ class S3Fifo:
             self._grow()
 
     def remembers(self, key: bytes) -> bool:
-        """Say whether the key left the small queue not long ago, for want of memory."""
-        return self._ghost is not None and self._ghost.holds(key, self._ghost_capacity())
+        """Say whether there is a trace of the key having gone for want of memory."""
+        return self._ghost is not None and self._ghost.holds(key)
 
     def _ghost_capacity(self) -> int:
         return max(_GHOST_FLOOR, _GHOST_RATIO * self._main.records)
@@ -121,6 +121,8 @@ class S3Fifo:
         if self.uses.spend(key) and not at_any_rate:
             self._enter_main(table, key, record)
             return None
+        if self._ghost is not None:
+            self._ghost.note(key, self._ghost_capacity())
         return table, key, record
 
     def _enter_main(self, table: Table, key: bytes, record: bytes) -> None:

@@ -18,6 +18,7 @@ from kvcache.store.sizes import Ledger
 __all__ = ["Ghost"]
 
 _SLOT_BYTES: Final = 4
+_OLDEST: Final = 0x8000
 _STAMP_BITS: Final = 13  # a stamp comes round after four times as many keys as there are slots, or more
 
 
@@ -54,10 +55,20 @@ class Ghost:
         self._slots[place] = 0
         return self._is_recent(slot, capacity)
 
-    def holds(self, key: bytes, capacity: int) -> bool:
-        """Say whether ``key`` is among the last ``capacity`` keys added."""
-        place = self._place(key)
-        return place >= 0 and self._is_recent(self._slots[place], capacity)
+    def note(self, key: bytes, capacity: int) -> None:
+        """Remember ``key`` for ``holds`` alone, if that costs none of the last ``capacity`` keys added its slot."""
+        digest = hash(key)
+        place = digest & self._mask
+        for at in (place, place + 1):
+            if not self._slots[at] or not self._is_recent(self._slots[at], capacity):
+                # A stamp as old as one can be: nothing that is asked of ``remove``, and the first to make way.
+                stamp = (self._added >> self._shift) - _OLDEST & 0xFFFF
+                self._slots[at] = (digest >> 40 & 0xFFFF or 1) << 16 | stamp
+                return
+
+    def holds(self, key: bytes) -> bool:
+        """Say whether ``key`` was added or noted, as far back as there are traces."""
+        return self._place(key) >= 0
 
     def _place(self, key: bytes) -> int:
         digest = hash(key)

@@ -31,4 +31,4 @@ class Missing(IntEnum):
     EXPIRED = 1
     DELETED = 2
     EVICTED = 3
-    """It went for want of memory, from the queue of new records not long ago: the ghost queue still knows it."""
+    """It went for want of memory not long ago: the ghost of the eviction policy has a trace of it."""

@@ -73,5 +73,22 @@ def test_old_keys_do_not_come_back_when_the_stamps_run_over() -> None:
         assert found(ghost, keys(10_000, b"stranger"), 64) < 0.005
 
 
+def test_a_noted_key_is_known_but_takes_no_place_and_is_not_found_by_the_policy() -> None:
+    ghost = filled(1024, keys(400))
+    noted = list(keys(300, b"noted"))
+    for key in noted:
+        ghost.note(key, 1024)
+    assert sum(map(ghost.holds, noted)) > 100
+    assert not any(ghost.remove(key, 1024) for key in noted)
+    assert not any(map(ghost.holds, noted))
+    assert found(ghost, keys(400), 1024) > 0.8
+    full = filled(256, keys(2000))
+    before = [full.holds(key) for key in keys(2000)]
+    for key in noted:
+        full.note(key, 256)
+    lost = sum(had and not full.holds(key) for had, key in zip(before, keys(2000), strict=True))
+    assert lost <= sum(map(full.holds, noted))  # only what the policy had already given up
+
+
 def test_the_ghost_shows_its_state() -> None:
     assert repr(filled(64, keys(3))) == "<Ghost slots=64 added=3>"

@@ -5,8 +5,8 @@ Here lives what a payload means to Python. Never here: headers, versions (``reco
 Integers, text and bytes are stored as what they are, so that a node can count, ``curl`` can read, and nothing is packed
 twice; everything else is msgpack, with extension types for what msgpack does not know (``extensions``). Nothing is
 converted silently: a subclass of dict would come back as something else, so it is refused, with the place in the
-structure where it stands (``refusals``). (One exception, because msgpack knows no way to refuse them: ``bytearray`` and
-``memoryview`` come back as the bytes that they held.)
+structure where it stands (``refusals``). (Exceptions, because msgpack knows no way to refuse them: ``bytearray`` and
+``memoryview`` come back as the bytes that they held, and msgpack's own ``ExtType`` as whatever its code means here.)
 """
 
 from __future__ import annotations

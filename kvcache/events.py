@@ -63,12 +63,12 @@ class Journal:
         plain = {key: _plain(value) for key, value in fields.items()}
         sentence = event.text.format(**plain)
         if event.level >= logging.INFO:
-            self._remember(event, sentence)
+            self._remember(event, sentence, plain.get("epoch"))
         logging.getLogger(event.logger).log(
             event.level, "%s", sentence, exc_info=error_info, extra={"event": name, "fields": plain}
         )
 
-    def _remember(self, event: Event, sentence: str) -> None:
+    def _remember(self, event: Event, sentence: str, epoch: object) -> None:
         self._number += 1
         self._recent.append(
             {
@@ -77,6 +77,7 @@ class Journal:
                 "level": logging.getLevelName(event.level).lower(),
                 "event": event.name,
                 "text": sentence,
+                "epoch": epoch,
             }
         )
 

@@ -22,10 +22,12 @@ from kvcache.transport.http.answers import Refusal, error_response, json_respons
 from kvcache.transport.http.batch import BatchRoute
 from kvcache.transport.http.body import BodyReader
 from kvcache.transport.http.connection import HttpConnection, OpenConnections
+from kvcache.transport.http.event_stream import EventStreams
 from kvcache.transport.http.gate import Gate
 from kvcache.transport.http.kv import KV_PREFIX, KeyRoutes, RecordClient
 from kvcache.transport.http.limits import HttpCounters, HttpLimits
 from kvcache.transport.http.openapi import openapi_document
+from kvcache.transport.http.page import PAGE_PREFIX, Page
 from kvcache.transport.http.routes import ROUTES, prefix_of
 from kvcache.transport.metrics import NodeMetrics
 from kvcache_client.placement.topology import Topology
@@ -33,7 +35,7 @@ from kvcache_client.protocol.errors import KvCacheError, NodeFault, NotReady, Ov
 
 __all__ = ["HttpFrontDoor", "NodeView"]
 
-_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
+_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _CLOSING_SECONDS: Final = 0.1
 """What a request that has outlived the grace of a stop gets to notice that it is cancelled."""
@@ -78,6 +80,7 @@ class HttpFrontDoor:
         """Says whether the node sheds load at the moment."""
         self._metrics = NodeMetrics(self.statistics)
         self._routes: Mapping[str, Mapping[str, _Handler]] = {}
+        self._events: EventStreams
 
     async def start(self) -> None:
         """Get ready to serve. The node's client must be there by now."""
@@ -85,6 +88,7 @@ class HttpFrontDoor:
         bodies = BodyReader(self._limits, self.counters)
         keys = KeyRoutes(client, bodies, self._limits.value_limit)
         operations = AdminRoutes(self._node.operator, bodies)
+        self._events = EventStreams(client)
         self._routes = _table(
             {
                 "kv.get": keys.get,
@@ -99,6 +103,8 @@ class HttpFrontDoor:
                 "alive": self._alive,
                 "ready": self._ready,
                 "openapi": self._openapi,
+                "events": self._events.get,
+                "page": Page().get,
             }
         )
         self._server = web.Server(self._serve)
@@ -123,6 +129,7 @@ class HttpFrontDoor:
         server, self._stopping = self._server, True
         if server is None:
             return
+        self._events.stop()
         for connection in self._connections:
             connection.close_if_idle()
         await self._connections.wait_gone(grace)
@@ -155,7 +162,7 @@ class HttpFrontDoor:
             self.counters.in_flight -= 1
             deadlines.ended()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             handler = self._handler(request)
             await self._gate.admit(request, admin=request.rel_url.raw_path.startswith(ADMIN_PREFIX))
@@ -174,7 +181,7 @@ class HttpFrontDoor:
         if request.version.major != 1:
             raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.0 and HTTP/1.1")
         path = request.rel_url.raw_path
-        prefix = next((prefix for prefix in (KV_PREFIX, ADMIN_PREFIX) if path.startswith(prefix)), path)
+        prefix = next((prefix for prefix in (KV_PREFIX, ADMIN_PREFIX, PAGE_PREFIX) if path.startswith(prefix)), path)
         methods = self._routes.get(prefix)
         if methods is None:
             raise Refusal(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}")

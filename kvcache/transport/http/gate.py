@@ -18,7 +18,7 @@ from aiohttp import web
 
 from kvcache.transport.guard import Guard, network_of
 from kvcache.transport.http.answers import Refusal
-from kvcache.transport.http.routes import OPEN_PATHS
+from kvcache.transport.http.routes import is_open
 from kvcache_client.protocol.errors import Forbidden, Unauthenticated
 from kvcache_client.protocol.verbs import Role
 
@@ -41,7 +41,7 @@ class Gate:
         changes = admin and request.method not in _SAFE
         if changes:
             self._require_own_site(request)
-        if self._guard.asks and request.rel_url.raw_path not in OPEN_PATHS:
+        if self._guard.asks and not is_open(request.rel_url.raw_path):
             await self._require_role(request, Role.ADMIN if changes else Role.CLIENT)
 
     async def _require_role(self, request: web.BaseRequest, needed: Role) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-__all__ = ["OPEN_PATHS", "ROUTES", "Parameter", "Route", "Schema", "prefix_of"]
+__all__ = ["ROUTES", "Parameter", "Route", "Schema", "is_open", "prefix_of"]
 
 Schema: TypeAlias = Mapping[str, Any]
 
+_FILES: Final = "/dashboard/"
+_FILE_NAMES: Final = ("app.js", "draw.js", "operate.js", "style.css")
 _JSON: Final = "application/json"
 _MSGPACK: Final = "application/msgpack"
 _ANY: Final = "*/*"
@@ -180,11 +182,30 @@ ROUTES: Final[tuple[Route, ...]] = (
         gives=_MSGPACK,
         routes_data=True,
     ),
+    Route(
+        "GET",
+        "/v1/events",
+        "events",
+        "The overview of the cluster once a second, as server-sent events.",
+        {200: "A stream of events named overview (JSON) or failure (text)."},
+        gives="text/event-stream",
+    ),
     _look("/v1/topology", "topology", "The topology document.", "Members, layout, move, epoch."),
     _look("/v1/stats", "statistics", "The node's counters.", "Numbers, in sections."),
     _look("/metrics", "metrics", "The same for Prometheus.", "The text format that Accept prefers.", gives=_ANY),
     _look("/healthz", "alive", "Whether the event loop runs.", "It does.", role="anybody"),
     _look("/readyz", "ready", "Whether the node can serve.", "It can; else 503 with the reason.", role="anybody"),
+    _look("/", "page", "The dashboard.", "A page.", role="anybody", gives=_ANY),
+    Route(
+        "GET",
+        "/dashboard/{file}",
+        "page",
+        "What the dashboard consists of.",
+        {200: "The file.", 304: "It is still the same.", 404: "There is no such file."},
+        role="anybody",
+        parameters=(Parameter("file", "path", "The name of the file.", {"type": "string", "enum": list(_FILE_NAMES)}),),
+        gives=_ANY,
+    ),
     _look("/openapi.json", "openapi", "This document.", "OpenAPI 3.1.", role="anybody"),
     *(
         Route("GET", f"/v1/admin/{name}", "admin.get", summary, {200: "What there is."}, routes_data=True)
@@ -193,5 +214,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     *(_operation(*row) for row in _OPERATIONS),
 )
 
-OPEN_PATHS: Final = frozenset(route.path for route in ROUTES if route.role == "anybody")
-"""What is answered without a secret: what watches over the process has none, and learns none."""
+_OPEN: Final = frozenset(route.path for route in ROUTES if route.role == "anybody")
+
+
+def is_open(path: str) -> bool:
+    """Say whether a path is answered without a secret: what watches over the process has none, and learns none."""
+    return path in _OPEN or path.startswith(_FILES)

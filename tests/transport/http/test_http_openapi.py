@@ -28,6 +28,9 @@ CHECKS = [
     conformance.content_type_conformance,
     conformance.response_schema_conformance,
 ]
+ENDLESS = "GET /v1/events"
+"""Its answer never ends; ``test_http_dashboard`` asks for it."""
+
 PATIENT = settings(
     max_examples=15,
     deadline=None,
@@ -73,7 +76,7 @@ def test_the_document_is_valid_openapi():
 
 async def test_no_path_of_the_document_is_unknown_and_each_says_which_methods_it_has(world):
     for route in ROUTES:
-        answer = await world.ask("PATCH", route.path.replace("{key}", "k"))
+        answer = await world.ask("PATCH", route.path.replace("{key}", "k").replace("{file}", "app.js"))
         assert answer.status == 405, route.path
         assert route.method in answer.headers["Allow"]
 
@@ -88,6 +91,8 @@ def ask_everything(address: str, document: dict, end: float) -> Counter[str]:
             case.call_and_validate(base_url=f"http://{address}", checks=CHECKS, timeout=10)
 
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        if found.ok().label == ENDLESS:
+            continue
         fitting = found.ok().as_strategy(generation_mode=GenerationMode.POSITIVE)
         unfitting = found.ok().as_strategy(generation_mode=GenerationMode.NEGATIVE)
         PATIENT(given(case=fitting | unfitting)(ask))()
@@ -99,7 +104,7 @@ def test_a_live_node_answers_as_the_document_says_whatever_it_is_asked(start_nod
     """Requests that fit the document, and some that do not: no 5xx, no status and no form that is not in it."""
     node = start_node(cluster="described", coordinator=coordinator)
     asked = ask_everything(node.address, DOCUMENT, time.monotonic() + PATIENCE_SECONDS)
-    assert set(asked) == set(OPERATIONS), "there was no time for all"
+    assert set(asked) == set(OPERATIONS) - {ENDLESS}, "there was no time for all"
 
 
 def test_a_status_that_is_not_in_the_document_is_noticed(one_node):

@@ -191,9 +191,9 @@ class NodeProcess:
         self.log_file.close()
 
 
-@pytest.fixture
-def start_process() -> Iterator[Callable[..., NodeProcess]]:
-    """Start node processes; none outlives the test."""
+@contextlib.contextmanager
+def started_processes() -> Iterator[Callable[..., NodeProcess]]:
+    """Start node processes; none outlives the block."""
     with contextlib.ExitStack() as stack:
 
         def start(*options: str, **how: Any) -> NodeProcess:
@@ -201,6 +201,20 @@ def start_process() -> Iterator[Callable[..., NodeProcess]]:
             stack.callback(process.kill)
             return process
 
+        yield start
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., NodeProcess]]:
+    """Start node processes; none outlives the test."""
+    with started_processes() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_processes() -> Iterator[Callable[..., NodeProcess]]:
+    """Start node processes that the tests of a module share."""
+    with started_processes() as start:
         yield start
 
 

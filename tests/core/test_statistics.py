@@ -34,6 +34,23 @@ def test_a_miss_while_an_owner_is_away_says_that_a_node_is_down(make_network: Ca
     assert sum(client.stats().misses.values()) == 2
 
 
+def test_what_an_owner_says_of_a_miss_counts_also_while_others_are_away(
+    make_network: Callable[..., MemoryNetwork],
+) -> None:
+    network = make_network(4, 2)
+    client = network.client()
+    client.set("k", 1)
+    client.delete("k")
+    others = [node for node in network.nodes.values() if node not in network.owners("k")]
+    others[0].cut()
+    elsewhere = next(f"k{n}" for n in range(100) if network.owners(f"k{n}")[0] is others[0])
+    client.set(elsewhere, 1)
+    assert client.get(elsewhere) == 1
+    assert client.brain.avoided
+    assert client.get("k") is None
+    assert client.stats().misses["deleted"] == 1
+
+
 def test_a_node_whose_breaker_is_open_is_shown_with_the_reason(make_network: Callable[..., MemoryNetwork]) -> None:
     client = make_network(3, 2).client()
     for _ in range(3):

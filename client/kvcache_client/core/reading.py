@@ -83,8 +83,8 @@ def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], def
     name = space.name_of(key)
     try:
         if brain.avoided or brain.behind or brain.level is not None:
-            record = yield from _read_warily(brain, name, brain.choose, brain.level)
-            return _found(brain, space, name, record, finish, default)
+            record, said = yield from _read_warily(brain, name, brain.choose, brain.level)
+            return _found(brain, space, name, record, finish, default, said)
         view = brain.view or brain.require_view()
         owners = view.owners[mmh3_x64_128_utupledigest(name, view.seed)[0] >> PARTITION_SHIFT]
         node = brain.choose(owners, brain.nodes)
@@ -119,11 +119,17 @@ def _unless_forgiven(brain: Brain, space: Space, error: KvCacheError, default: D
 
 
 def _found(
-    brain: Brain, space: Space, name: bytes, record: bytes | None, finish: Callable[[bytes], T], default: D
+    brain: Brain,
+    space: Space,
+    name: bytes,
+    record: bytes | None,
+    finish: Callable[[bytes], T],
+    default: D,
+    said: object = None,
 ) -> T | D:
-    """Count what was found with some care and return what the caller gets of it."""
+    """Count what was found with some care and return what the caller gets of it; ``said`` is an owner's reason of a miss."""
     if record is None:
-        space.lookups.missed(why_not_found(brain, name))
+        space.lookups.missed(said or why_not_found(brain, name))
         return default
     space.lookups.hits += 1
     try:
@@ -156,7 +162,8 @@ def read_as(
     level, choose = how_to_read(brain, consistency, balancing)
     name = space.name_of(key)
     try:
-        return _found(brain, space, name, (yield from _read_warily(brain, name, choose, level)), finish, default)
+        record, said = yield from _read_warily(brain, name, choose, level)
+        return _found(brain, space, name, record, finish, default, said)
     except KvCacheError as error:
         return _unless_forgiven(brain, space, error, default)
 
@@ -190,15 +197,18 @@ def hard(record: bytes) -> bytes:
 
 def _read_warily(
     brain: Brain, name: bytes, choose: Callable[[Owners, States], str], level: str | None
-) -> Plan[bytes | None]:
-    """Read while some nodes are avoided or behind: a key whose owners are well is read as fast as ever."""
+) -> Plan[tuple[bytes | None, object]]:
+    """Read while some nodes are avoided or behind: a key whose owners are well is read as fast as ever.
+
+    Returns the record, and the reason of a miss if the first owner gave one.
+    """
     if level is not None:
-        return (yield from read_at_level(brain, name, level))
+        return (yield from read_at_level(brain, name, level)), None
     view = brain.require_view()
     partition = view.partition(name)
     owners = trusted_owners(brain, view, partition, name)
     if not owners:
-        return (yield from read_carefully(brain, name))
+        return (yield from read_carefully(brain, name)), None
     began = brain.clock()
     probed = brain.breaker.due(view.owners[partition]) if brain.breaker.opened else None
     if probed in brain.down or (probed is not None and brain.behind and probed in brain.lagging.of(partition, name)):
@@ -212,8 +222,10 @@ def _read_warily(
             record: bytes = first[2]
             if name in brain.behind:
                 yield from heal(brain, view, partition, name, record)
-            return record
-    return (yield from read_carefully(brain, name, (node, first)))
+            return record, None
+        said = first[2] if len(first) > 2 else None
+        return (yield from read_carefully(brain, name, (node, first))), said
+    return (yield from read_carefully(brain, name, (node, first))), None
 
 
 def read_carefully(

@@ -32,6 +32,7 @@ from kvcache.cluster.lock import Lock
 from kvcache.cluster.lock_store import LockStore
 from kvcache.cluster.membership import Membership
 from kvcache.cluster.operator import Operator
+from kvcache.cluster.reach import Reach
 from kvcache.cluster.registry import Registry
 from kvcache.cluster.repairer import Repairer
 from kvcache.cluster.twins import Place
@@ -87,7 +88,8 @@ class Node:
         self.started = time.monotonic()
         self.store = Store(StoreConfig(options.memory), _wall_ms())
         clock = HybridClock(_wall_ms, secrets.randbelow(WRITERS))
-        self.service = assemble(self._identity(), self.store, clock, self.statistics)
+        reach = Reach(self._run, self._unreachable, time.monotonic)
+        self.service = assemble(self._identity(), self.store, clock, self.statistics, reach)
         self._registry = Registry(options.coordinator, options.cluster) if options.coordinator else None
         locks = LockStore(self._registry.coordinator, options.cluster) if self._registry else None
         self.control = NodeControl(self.service, self.incarnation, self.adopt, self._registry, locks)

@@ -17,6 +17,7 @@ from kvcache.service.checks import (
     check_version,
     integer_in,
 )
+from kvcache.service.deputy import Deputy, FirstOwnerDecides, asking
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Handler, Reply, Service
 from kvcache.service.stamps import stamp_above
@@ -46,19 +47,20 @@ _MISMATCH: Final = int(Status.MISMATCH)
 class DecidingVerbs:
     """Compare-and-set in its three forms, at one node."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, deputy: Deputy | None = None) -> None:
         self._service = service
+        self._deputy = deputy or Deputy()
         self.handlers: dict[int, Handler] = {
-            Verb.SWAP: self._swap,
-            Verb.INCR: self._incr,
-            Verb.TOUCH: self._touch,
+            Verb.SWAP: asking(self._swap, self._deputy),
+            Verb.INCR: asking(self._incr, self._deputy),
+            Verb.TOUCH: asking(self._touch, self._deputy),
             Verb.COPY: self._copy,
             Verb.RECALL: self._recall,
         }
 
     def _swap(self, message: Message) -> Reply:
         number, _, epoch, key, condition, record, operation = message
-        partition = self.to_decide(epoch, key)
+        partition = self._to_decide_first(epoch, key)
         check_version("condition", condition)
         if is_tombstone(check_record(record, self._service.identity.value_limit)):
             raise InvalidRecord("a tombstone cannot be swapped in")
@@ -75,7 +77,7 @@ class DecidingVerbs:
 
     def _incr(self, message: Message) -> Reply:
         number, _, epoch, key, delta, initial, expiry_ms, operation = message
-        partition = self.to_decide(epoch, key)
+        partition = self._to_decide_first(epoch, key)
         check_int64("delta", delta)
         if initial is not None:
             check_int64("initial", initial)
@@ -102,7 +104,7 @@ class DecidingVerbs:
 
     def _touch(self, message: Message) -> Reply:
         number, _, epoch, key, expiry_ms, operation = message
-        partition = self.to_decide(epoch, key)
+        partition = self._to_decide_first(epoch, key)
         expiry = check_expiry(expiry_ms)
         done = self._done(key, operation)
         current = self._current(partition, key)
@@ -148,6 +150,15 @@ class DecidingVerbs:
         if service.leases.held:
             service.leases.written(key)
         return record
+
+    def _to_decide_first(self, epoch: Any, key: Any) -> int:
+        """As ``to_decide``, where it matters that nobody else decides at the same time."""
+        partition = self.to_decide(epoch, key)
+        ownership = self._service.ownership
+        first = ownership.routes.readers[partition][0] if ownership else ""
+        if ownership is not None and first != ownership.node and not self._deputy.is_away(first):
+            raise FirstOwnerDecides(first)
+        return partition
 
     def to_decide(self, epoch: Any, key: Any) -> int:
         """Return the partition of a key whose compare-and-set this node may carry out."""

@@ -248,7 +248,7 @@ class Node:
             if not self.service.adopt(ownership):
                 return
             self.service.fences.saw("topology", topology.fence)
-            await self.client.session.adopt(view)
+            leaving = self.client.session.adopt(view)
             self.listener.push_epoch(topology.epoch)
             self._janitor.follow(before, ownership)
             self.loader.follow(ownership)
@@ -257,6 +257,8 @@ class Node:
             journal.say("topology_adopted", epoch=topology.epoch, document=topology)
             for event, fields in what_happened(before.topology, topology) if before else ():
                 journal.say(event, **fields)
+            for link in leaving:  # only now: nothing may come between what is adopted and what follows from it
+                await link.close()
             mine = topology.member(self.options.id)
             if (other := self.place.taken_by(topology)) is not None:
                 self._spawn(self._make_way(other))
@@ -269,8 +271,8 @@ class Node:
             self.service.begin_loading(range(PARTITIONS))  # until it has ended it answers no reads
         elif self._membership is not None:
             journal.say("place_taken_back", member=other.id)
-            self.loader.sync(f"{self.incarnation}-{secrets.token_hex(4)}")
             await self._membership.register_again()
+            self.loader.sync(f"{self.incarnation}-{secrets.token_hex(4)}")
 
     def _came_back(self, epoch: int) -> None:
         """The others have taken this node for dead, and did without it."""

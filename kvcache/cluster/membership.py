@@ -45,6 +45,7 @@ class Membership:
         self._report = report
         self._jitter = jitter
         self._timings = timings
+        self._saying = asyncio.Lock()
 
     async def join(self, found: Callable[[], Topology], check: Callable[[Topology], Awaitable[None]]) -> Topology:
         """Register, as soon as the coordinator answers, and return the document; ``check`` may refuse to join one that is there.
@@ -117,13 +118,14 @@ class Membership:
 
     async def _put(self, what: str, change: Callable[[Topology], Topology]) -> None:
         outage = Outage(f"{self.member.id} cannot tell that it {what}", self._jitter)
-        while True:
-            try:
-                await self._adopt(await self._registry.update(change))
-            except (ControlPlaneUnavailable, TopologyError) as error:
-                await asyncio.sleep(outage.failed(error))
-            else:
-                return
+        async with self._saying:  # one thing after the other: an old one that comes late must not be the last word
+            while True:
+                try:
+                    await self._adopt(await self._registry.update(change))
+                except (ControlPlaneUnavailable, TopologyError) as error:
+                    await asyncio.sleep(outage.failed(error))
+                else:
+                    return
 
     async def leave(self) -> None:
         """Say that this process is gone; the next one need not wait for the heartbeat to run out."""

@@ -14,6 +14,8 @@ from kvcache.cluster.changes import registered
 from kvcache.cluster.registry import Registry
 from kvcache.node import Node
 from kvcache_client import AsyncClient, InvalidOption
+from kvcache_client.core.pulling import ask
+from kvcache_client.protocol.verbs import Verb
 
 _names = itertools.count()
 
@@ -40,14 +42,23 @@ async def test_a_second_process_under_a_living_id_is_refused_and_told_both_addre
     assert first.node.topology().member("a1").address == first.address
 
 
-async def test_who_moved_to_another_address_is_not_taken_for_its_former_life(start: Callable[..., Any]) -> None:
+async def test_who_moved_to_another_address_is_not_taken_for_its_former_life_and_is_found_there(
+    start: Callable[..., Any], loop_thread: Any
+) -> None:
     first = await asyncio.to_thread(start, "a1")
     other = await asyncio.to_thread(start, "a2")
     address = first.address
+
+    def ping() -> None:
+        loop_thread.run(other.node.client.run(ask("a1", [0, Verb.PING])))
+
+    await until(lambda: other.node.topology().epoch == first.node.topology().epoch)
+    await asyncio.to_thread(ping)
     await asyncio.to_thread(first.stop)
     again = await asyncio.to_thread(start, "a1")
     assert again.address != address
     await until(lambda: other.node.topology().member("a1").address == again.address)
+    await asyncio.to_thread(ping)
 
 
 async def test_who_reads_that_another_living_process_has_its_place_ends(

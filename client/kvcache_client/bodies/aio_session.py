@@ -222,14 +222,15 @@ class AsyncSession:
         if self.brain.knows(topology):
             return
         # Building a placement takes tens of milliseconds: not on the caller's event loop.
-        await self.adopt(await asyncio.get_running_loop().run_in_executor(None, View, topology))
+        for link in self.adopt(await asyncio.get_running_loop().run_in_executor(None, View, topology)):
+            await link.close()
 
-    async def adopt(self, view: View) -> None:
-        """Route by ``view`` from now on, and close the ways to nodes that are gone, or elsewhere now."""
+    def adopt(self, view: View) -> list[AsyncLink]:
+        """Route by ``view`` from now on; returns the ways to nodes that are gone, or elsewhere now, for the caller to close."""
         before = self.brain.view
         self.brain.adopt(view)
         if self.brain.view is not view:
-            return
+            return []
         lives = before.lives if before else {}
         moved = [
             link
@@ -239,7 +240,7 @@ class AsyncSession:
         ]
         for link in moved:
             del self._links[link.node]
-            await link.close()
+        return moved
 
     async def _ask_seeds(self) -> Topology:
         errors: dict[str, KvCacheError] = {}

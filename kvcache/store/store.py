@@ -32,8 +32,6 @@ __all__ = ["Store"]
 _REPLACED, _CREATED, _SAME, _OLDER = Put.REPLACED, Put.CREATED, Put.SAME, Put.OLDER
 _SLOT_BYTES: Final = 8
 _PAY_BYTES: Final = 16 * 1024
-_STAMPING_MS: Final = 1
-"""By how much a delete's clock may have gone on between its stamp and the beginning of its time."""
 
 
 class Store:
@@ -107,7 +105,7 @@ class Store:
         grave = table.graves.get(key)
         if grave is not None:
             gone_ms = expiry_of(grave) - TOMBSTONE_MS
-            return Missing.EXPIRED if gone_ms > version_ms(version_of(grave)) + _STAMPING_MS else Missing.DELETED
+            return Missing.EXPIRED if gone_ms > version_ms(version_of(grave)) else Missing.DELETED
         return Missing.EVICTED if self.policy.remembers(key) else Missing.ABSENT
 
     def peek(self, partition: int, key: bytes) -> bytes | None:

@@ -51,7 +51,7 @@ GARBAGE: dict[str, Callable[[Message], bytes | None]] = {
     "an id and no status": lambda message: pack_message(message[0]),
     "a status that is no number": lambda message: pack_message(message[0], "OK", b""),
     "a hit without a record": lambda message: pack_message(message[0], 0),
-    "a hit with a number for a record": lambda message: pack_message(message[0], 0, 5),
+    "a hit with a number for a record": lambda message: pack_message(message[0], 0, 4711),
     "a hit with half a record": lambda message: pack_message(message[0], 0, b"short"),
     "an unknown error": lambda message: pack_message(message[0], 999, "from the future", None),
     "an error without words": lambda message: pack_message(message[0], 80),

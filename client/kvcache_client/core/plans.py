@@ -166,7 +166,10 @@ def set_value(
 def delete(brain: Brain, space: Space, key: Key, acks: Acks | None = None) -> Plan[bool]:
     """Delete the key; returns whether there was something to delete."""
     name = space.name_of(key)
-    written = yield from write(brain, name, tombstone(brain.hlc.stamp(), brain.hlc.now_ms() + TOMBSTONE_MS), acks)
+    forget_ms = (
+        brain.hlc.now_ms() + TOMBSTONE_MS
+    )  # before the stamp: by that, nodes tell a delete from an expired value
+    written = yield from write(brain, name, tombstone(brain.hlc.stamp(), forget_ms), acks)
     return written.existed
 
 

@@ -77,6 +77,7 @@ class Journal:
                 "level": logging.getLevelName(event.level).lower(),
                 "event": event.name,
                 "text": sentence,
+                "advice": event.advice,
                 "epoch": epoch,
             }
         )

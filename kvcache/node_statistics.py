@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,11 +27,10 @@ _VERSION: Final = version("kvcache")
 def describe_node(node: Node) -> dict[str, Any]:
     """Return the node's counters, in sections, fit for JSON."""
     ownership = node.service.ownership
-    owned = ownership.routes.readers if ownership else ()
     return {
         "node": _identity(node, ownership),
         "store": asdict(node.store.statistics()),
-        "partitions": _balance(node, owned),
+        "partitions": _balance(node, ownership),
         "stream": {
             **node.listener.counters.as_dict(),
             "connections": node.listener.connections,
@@ -44,7 +43,7 @@ def describe_node(node: Node) -> dict[str, Any]:
         },
         "requests": node.listener.watch.as_dict(),
         "loop": node.loop_lag.as_dict(),
-        "topology": _topology(node, ownership, owned),
+        "topology": _topology(node, ownership),
         "move": _move(node, ownership),
         **_exchange(node),
         "events": journal.as_dict(),
@@ -68,26 +67,34 @@ def _identity(node: Node, ownership: Ownership | None) -> dict[str, Any]:
     }
 
 
-def _balance(node: Node, owned: Sequence[tuple[str, ...]]) -> dict[str, float]:
+@lru_cache(maxsize=4)
+def _shares(ownership: Ownership, me: str) -> tuple[tuple[int, ...], int]:
+    """Return the partitions that a node answers for, and for how many it answers first: the same until the next epoch."""
+    mine = tuple(partition for partition, reads in enumerate(ownership.readable) if reads)
+    readers = ownership.routes.readers
+    return mine, sum(readers[partition][0] == me for partition in mine)
+
+
+def _balance(node: Node, ownership: Ownership | None) -> dict[str, float]:
     """Return how evenly records lie in the partitions that are this node's own."""
-    me = node.options.id
-    tables = zip(node.store.tables, owned, strict=False)
-    records = [len(table.main) + len(table.small) for table, owners in tables if me in owners]
+    tables = node.store.tables
+    mine = _shares(ownership, node.options.id)[0] if ownership else ()
+    records = [len(tables[partition].main) + len(tables[partition].small) for partition in mine]
     return {
         "records_largest": max(records, default=0),
         "records_mean": sum(records) / len(records) if records else 0.0,
     }
 
 
-def _topology(node: Node, ownership: Ownership | None, owned: Sequence[tuple[str, ...]]) -> dict[str, int]:
-    me = node.options.id
+def _topology(node: Node, ownership: Ownership | None) -> dict[str, int]:
     members = ownership.topology.members if ownership else ()
+    mine, primaries = _shares(ownership, node.options.id) if ownership else ((), 0)
     return {
         "epoch": node.service.epoch,
         "members": len(members),
         "down": sum(member.state == "down" for member in members),
-        "partitions": sum(me in owners for owners in owned),
-        "primaries": sum(owners[0] == me for owners in owned),
+        "partitions": len(mine),
+        "primaries": primaries,
     }
 
 

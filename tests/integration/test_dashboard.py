@@ -66,6 +66,21 @@ def page(browser, trio) -> Any:  # noqa: F811
     return browser
 
 
+@pytest.fixture
+def guarded(start_process, coordinator, tmp_path) -> Any:
+    """A node that asks for secrets."""
+    file = tmp_path / "secrets"
+    file.write_text("".join(f"{role} {role * 8}\n" for role in ("client", "node", "admin")))
+    file.chmod(0o600)
+    return start_process("--cluster", "guarded", "--coordinator", coordinator, "--secret-file", str(file)).serving()
+
+
+def give_secret(page: Any, secret: str) -> None:
+    wait_until(lambda: page.execute_script("return document.querySelector('#ask-secret').open"))
+    page.find_element("id", "secret").send_keys(secret)
+    click(page, "#secret-ok")
+
+
 def text(page: Any, selector: str) -> str:
     return str(page.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
 
@@ -171,3 +186,25 @@ def test_a_killed_node_turns_red_within_five_seconds(page, trio):
     assert text(page, "#health") == "1 node unreachable"
     assert page.execute_script("return document.querySelectorAll('#ring path.gone').length") == 2
     assert complaints(page) == []
+
+
+def test_a_cluster_with_secrets_shows_nothing_without_one_and_lets_only_an_admin_operate(browser, guarded):  # noqa: F811
+    page = browser
+    page.get(f"http://{guarded.address}/")
+    give_secret(page, "wrong" * 8)
+    wait_until(lambda: text(page, "#health") == "A secret is asked for")
+    assert text(page, "#cluster") == ""
+    give_secret(page, "client" * 8)
+    wait_until(lambda: text(page, "#health") == "Healthy")
+    for secret, outcome in (("client", "Forbidden"), ("admin", "Done.")):
+        click(page, "#unlock")
+        give_secret(page, secret * 8)
+        wait_until(lambda: page.execute_script("return document.querySelector('#operations').checkVisibility()"))
+        click(page, "#operations button")
+        page.find_element("id", "operation-name").send_keys("guarded")
+        click(page, "#operation-ok")
+        wait_until(lambda outcome=outcome: text(page, "#operation-outcome").startswith(outcome))
+        click(page, "#operation-cancel")
+    kept = page.execute_script("return JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])")
+    assert "admin" not in kept
+    assert "admin" * 8 not in guarded.log

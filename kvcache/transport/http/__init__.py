@@ -11,15 +11,17 @@ GET, HEAD  /v1/kv/{key}       the value; its type is the Content-Type, its versi
 PUT        /v1/kv/{key}       write, ``?ttl=SECONDS``; ``If-Match`` is compare-and-set, ``If-None-Match: *`` is add
 DELETE     /v1/kv/{key}       delete
 POST       /v1/batch          many keys in one msgpack body (``batch`` describes it)
+GET        /v1/events         the overview of the cluster once a second, as server-sent events (``event_stream``)
 GET        /v1/topology       the topology document, JSON
 GET        /v1/stats          the node's counters, JSON
 GET        /metrics           the same for Prometheus
 GET        /healthz           200 while the event loop runs
 GET        /readyz            200 while the node can serve, else 503 with the reason
 GET        /openapi.json      this table as an OpenAPI document
+GET        /                  the dashboard, with its files under /dashboard/ (``page``)
 ============================  =========================================================================================
 
-With secrets, all but the last three ask for ``Authorization: Bearer SECRET``, and what changes the cluster for one of an
+With secrets, all but the last four ask for ``Authorization: Bearer SECRET``, and what changes the cluster for one of an
 admin (``gate``). All this is a table of its own (``routes``). Every error is JSON: ``{"error": name, "message": text,
 "retryable": bool, "detail": number or text or null}``. There are no CORS headers, and a batch must say ``Content-Type:
 application/msgpack``: a web page of somebody else can then neither read nor write a cache that the browser can reach.

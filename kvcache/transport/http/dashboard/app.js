@@ -268,6 +268,7 @@ function events(list) {
     icon.setAttribute("aria-label", event.level);
     const text = make("span", "text", event.text);
     if (event.node) text.append(make("span", "from", ` ${event.node}`));
+    if (event.advice) text.append(make("span", "advice", event.advice));
     line.append(time, icon, text);
     return line;
   }));

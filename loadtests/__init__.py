@@ -5,6 +5,7 @@ starts the servers it needs. Never here: anything that the product imports, and 
 a test passes by time alone (speed is reported as ratios, by ``python -m loadtests.bench``).
 
     python -m loadtests.replay --start-cluster      a real cache trace through the real client
+    python -m loadtests.siege                       what attackers and what keeps them out cost the others
     python -m loadtests.bench                       kvcache beside redis-py, pymemcache, aiomcache and emcache
     python -m loadtests.compare                     the same Locust users on kvcache, Redis Cluster and memcached
     python -m loadtests.curves                      speed and hit ratio against one thing at a time

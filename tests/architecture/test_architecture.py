@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {
     *("kvcache", "client", "deploy", "tests", "loadtests"),
-    *("pyproject.toml", "README.md", "LICENSE", "Makefile", ".gitignore", ".ci"),
+    *("pyproject.toml", "README.md", "SECURITY.md", "LICENSE", "Makefile", ".gitignore", ".ci"),
 }
 SOURCES = sorted(
     path for folder in ("kvcache", "client", "loadtests", "deploy") for path in (ROOT / folder).rglob("*.py")

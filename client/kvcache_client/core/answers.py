@@ -49,6 +49,8 @@ REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
 REROUTE_ANSWERED = (NotOwner, StaleEpoch)
 """The same where an owner has answered: only a newer topology could change what it said."""
 
+_FREE = (ConnectFailed, NotOwner, StaleEpoch, NotReady)
+
 REROUTE_PAUSE = 0.01
 """Seconds before a request is routed again, so that a cluster in change is not hammered."""
 
@@ -68,14 +70,27 @@ def blame(brain: Brain, node: str, error: KvCacheError) -> None:
 def may_repeat(brain: Brain, failures: Mapping[str, KvCacheError], requests: int = 1, *, paid: bool = False) -> bool:
     """Say whether so many requests may be sent because others failed. Where none of those was even sent, it is no repetition.
 
+    Nor is it where nodes only said that they are not the ones to ask: that costs them next to nothing, and a node that has just
+    come back says it to everybody.
+
     ``paid`` says that the call is part of a batch, which has a token for all its keys.
     """
-    return paid or all(isinstance(error, ConnectFailed) for error in failures.values()) or brain.retry(requests)
+    return paid or all(isinstance(error, _FREE) for error in failures.values()) or brain.retry(requests)
 
 
-def may_reroute(brain: Brain, deadline: float, *, paid: bool = False) -> bool:
-    """Say whether a request that came to the wrong node, or too early, may be sent again."""
-    return brain.clock() < deadline and (paid or brain.retry())
+def may_reroute(brain: Brain, deadline: float, failures: Mapping[str, KvCacheError], *, paid: bool = False) -> bool:
+    """Say whether a request that came to the wrong node, or too early, may be sent again.
+
+    Once for nothing where a node goes by a newer topology than ours: then all clients are told so at once, and it was we who
+    asked the wrong one.
+    """
+    return brain.clock() < deadline and (paid or _is_outdated(brain, failures) or brain.retry())
+
+
+def _is_outdated(brain: Brain, failures: Mapping[str, KvCacheError]) -> bool:
+    epoch = brain.require_view().epoch
+    told = (error.detail for error in failures.values() if isinstance(error, NotOwner | StaleEpoch | NotReady))
+    return any(isinstance(newest, int) and newest > epoch for newest in told)
 
 
 def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:

@@ -141,7 +141,7 @@ def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
             if newest:
                 yield from _bring_up(brain, view, partition, name, newest, held, deadline)
             return newest if newest and not is_tombstone(newest) else None
-        if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline):
+        if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline, failures):
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             if brain.clock() < deadline:

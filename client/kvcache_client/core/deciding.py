@@ -178,7 +178,7 @@ def decide(
             raise error
         else:
             raise _undecided(brain, view, partition, failures, doubt, number, heard)
-        if not may_reroute(brain, deadline):
+        if not may_reroute(brain, deadline, failures):
             raise _undecided(brain, view, partition, failures, doubt, number, heard)
         if isinstance(error, REROUTE):
             yield REFRESH

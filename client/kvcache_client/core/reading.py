@@ -252,7 +252,9 @@ def read_carefully(
             return record
         # An owner that still loads says so; if another, complete one answered, a look at all copies settles it.
         passing = REROUTE_ANSWERED if answered else REROUTE
-        if any(isinstance(error, passing) for error in failures.values()) and may_reroute(brain, deadline, paid=paid):
+        if any(isinstance(error, passing) for error in failures.values()) and may_reroute(
+            brain, deadline, failures, paid=paid
+        ):
             yield REFRESH
             yield Pause(REROUTE_PAUSE)
             continue

@@ -6,6 +6,8 @@ a test passes by time alone (speed is reported as ratios, by ``python -m loadtes
 
     python -m loadtests.replay --start-cluster      a real cache trace through the real client
     python -m loadtests.siege                       what attackers and what keeps them out cost the others
+    python -m loadtests.stampede                    200 callers in 4 processes want one missing key
+    python -m loadtests.counting                    10^6 incr from 8 clients while the primary is killed
     python -m loadtests.bench                       kvcache beside redis-py, pymemcache, aiomcache and emcache
     python -m loadtests.compare                     the same Locust users on kvcache, Redis Cluster and memcached
     python -m loadtests.curves                      speed and hit ratio against one thing at a time

@@ -83,16 +83,15 @@ class AsyncComputing:
         """
         return await self._compute(recipe_of(self._session.brain, ttl, stale, jitter, negative_ttl, lease), key, load)
 
-    async def _compute(self, recipe: Recipe, key: Key, load: Callable[[], Awaitable[R] | R]) -> R:
+    async def _compute(self, recipe: Recipe, key: Key, load: Callable[[], Any]) -> Any:
         try:
-            value: R = await self._session.run(get_or_compute(self._session.brain, self._space, key, load, recipe))
+            return await self._session.run(get_or_compute(self._session.brain, self._space, key, load, recipe))
         except Unavailable:
             if self._session.brain.view is not None:
                 raise  # by load itself
             self._session.brain.counters.computed_alone += 1
             result = load()  # no seed has ever answered
             return await result if isawaitable(result) else result
-        return value
 
     def cached(
         self,

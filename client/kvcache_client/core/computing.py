@@ -68,7 +68,7 @@ def recipe_of(
     """Return what these options come to. Raises ``InvalidTtl`` or ``InvalidOption``, which names the option or both."""
     if type(jitter) not in (int, float) or not 0 <= jitter <= 1:  # also false for NaN
         raise InvalidOption(f"jitter={jitter!r:.40}: must be a share of ttl, from 0 to 1")
-    for option, value in (("stale", stale), ("jitter", jitter or None)):
+    for option, value in (("stale", stale or None), ("jitter", jitter or None)):
         if ttl is None and value is not None:
             raise InvalidOption(f"{option}={value!r:.40} contradicts ttl=None: what never expires is never stale")
     longest = brain.config.lease if lease is None else seconds_in("lease", lease)
@@ -76,7 +76,7 @@ def recipe_of(
         raise InvalidOption(f"lease={lease!r:.40}: must be 0.01 to 3600 seconds")
     return Recipe(
         None if ttl is None else seconds_in("ttl", ttl),
-        0.0 if stale is None else seconds_in("stale", stale),
+        0.0 if stale is None or stale == 0 else seconds_in("stale", stale),
         float(jitter),
         None if negative_ttl is None else seconds_in("negative_ttl", negative_ttl),
         longest,

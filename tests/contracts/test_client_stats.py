@@ -74,3 +74,15 @@ def test_a_client_that_was_not_used_yet_has_nothing_to_tell(open_client: Any) ->
     stats = open_client("127.0.0.1:1").client.stats()
     assert (stats.cluster, stats.epoch, dict(stats.nodes), stats.hits) == ("", 0, {}, 0)
     assert stats.namespaces[""].hit_ratio == 0.0
+
+
+async def test_explain_says_where_a_key_lives_and_why(cache: Any, cluster: Any) -> None:
+    await cache.set("k", (1, 2), ttl=60)
+    told = await cache.explain("k")
+    assert (told.cluster, told.move, told.balancing) == (cluster.name, None, "least_response_time")
+    owners = [copy for copy in told.copies if copy.role in ("primary", "owner")]
+    assert told.read_from in {copy.node for copy in owners}
+    assert len({(copy.version, copy.expiry_ms) for copy in owners}) == 1
+    assert all(copy.why.startswith("number ") and copy.member == "up" and copy.error is None for copy in told.copies)
+    assert all((copy.version is None) is (copy.role == "stand-in") for copy in told.copies)
+    assert {copy.kept_for for copy in told.copies} == {()}

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from memory_network import MemoryNetwork, Weather
 
+from kvcache.cluster.changes import purge
 from kvcache_client.core.balancing import POLICIES
 from kvcache_client.core.lagging import Lagging
 from kvcache_client.protocol.errors import InDoubt, NotApplied
+from kvcache_client.protocol.version import version_at
 
 
 class Clock:
@@ -239,3 +241,18 @@ def test_the_machine_finds_a_client_that_forgets_who_is_behind(monkeypatch: pyte
     forgetful = settings(OwnWrites.TestCase.settings, max_examples=300, database=None, derandomize=True)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(OwnWrites, settings=forgetful)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_a_flush_has_taken_is_a_miss_also_when_an_owner_that_missed_the_write_is_away(
+    network: MemoryNetwork, told: bool
+) -> None:
+    client = network.client()
+    absent = network.owners("k")[0]
+    absent.cut()
+    client.set("k", "before the flush")
+    version = version_at(network.wall_ms() + 250)
+    flushed = purge(network.topology, "", version, 0)
+    network.change(flushed, only=None if told else [node.id for node in network.nodes.values() if node is not absent])
+    network.run(seconds=0.1)
+    assert client.get("k") is None

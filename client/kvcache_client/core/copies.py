@@ -65,6 +65,8 @@ def ask_copies(
             held[node] = outcome[2] if outcome[1] == Status.OK else b""
     newest = max(held.values(), default=b"")
     if _is_outdated(brain, name, newest):
+        yield REFRESH  # perhaps a flush has taken it, of which only the newest topology tells
+    if _is_outdated(brain, name, newest):
         if missing:
             raise why_unavailable(brain, view, partition, failures)
         return None  # what this client wrote is gone from everywhere; what is older must not be taken for it
@@ -102,8 +104,9 @@ def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:
 
 def _is_outdated(brain: Brain, name: bytes, newest: bytes) -> bool:
     """Say whether this client knows of a newer version than the newest that was found."""
-    written = brain.lagging.version(name)
-    return written > 0 and (not newest or version_of(newest) < written)
+    generations = brain.require_view().topology.generations
+    hidden = max((version for prefix, version in generations if name.startswith(prefix.encode())), default=0)
+    return brain.lagging.version(name) > max(hidden, version_of(newest) if newest else 0)
 
 
 def _bring_up(

@@ -106,6 +106,14 @@ EVENTS: Final[Mapping[str, Event]] = {
         ),
         Event("coordination_back", _CLUSTER, _I, "coordination answers again after {failures} failed attempts"),
         Event(
+            "clock_apart",
+            _CLUSTER,
+            _E,
+            "the clock of {member} says {mine} where the coordinator's says {theirs}: {apart_ms} ms apart",
+            "Run NTP or chrony everywhere. Nodes that are behind refuse writes, and records expire early or late.",
+            rarely=True,
+        ),
+        Event(
             "heartbeat_damaged", _CLUSTER, _W, "ignored the damaged heartbeat of {member} in cluster {cluster}: {error}"
         ),
         Event("heartbeat_left", _CLUSTER, _I, "the heartbeat of {member} runs out by itself: {error}"),

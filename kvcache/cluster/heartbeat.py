@@ -12,7 +12,9 @@ What is read back is untrusted: whatever is not a small JSON object of a well-fo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from kvcache.cluster.coordinator import Coordinator, checked_cluster
@@ -20,6 +22,7 @@ from kvcache.events import journal
 from kvcache_client.placement.fields import NAME
 from kvcache_client.placement.topology import MAX_MEMBERS
 from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS
 
 __all__ = ["BODY_BYTES", "TTL_MS", "Heartbeats"]
 
@@ -35,9 +38,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[3])
-return 1
+return now
 """
-"""Keys: node, nodes. Arguments: JSON, ms to live, id."""
+"""Keys: node, nodes. Arguments: JSON, ms to live, id. Returns the server's time, ms since 1970."""
 
 _ALIVE: Final = """
 local found = {}
@@ -64,7 +67,10 @@ return redis.call('DEL', KEYS[1])
 class Heartbeats:
     """The heartbeats of one cluster. Every method raises ``ControlPlaneUnavailable`` when the server does not answer."""
 
-    def __init__(self, coordinator: Coordinator, cluster: str) -> None:
+    def __init__(
+        self, coordinator: Coordinator, cluster: str, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self._wall_ms = wall_ms
         self.coordinator = coordinator
         self.cluster = checked_cluster(cluster)
         self._prefix = f"kvcache:{cluster}:node:"
@@ -76,7 +82,19 @@ class Heartbeats:
         if type(ttl_ms) is not int or not TTL_MS[0] <= ttl_ms <= TTL_MS[1]:
             raise InvalidOption(f"ttl_ms is {ttl_ms!r:.80}; it must be an integer in {TTL_MS[0]}..{TTL_MS[1]}")
         key, data = self._key(member_id), _to_json(body)
-        await self.coordinator.ask("EVAL", _BEAT, 2, key, self._index, data, ttl_ms, member_id)
+        asked = self._wall_ms()
+        theirs = await self.coordinator.ask("EVAL", _BEAT, 2, key, self._index, data, ttl_ms, member_id)
+        self._compare_clocks(member_id, asked, theirs, self._wall_ms())
+
+    def _compare_clocks(self, member_id: str, asked: int, theirs: int, answered: int) -> None:
+        """Say so when this node's clock and the one that all nodes share are surely too far apart.
+
+        The others refuse versions that are too far ahead of them, and records expire by the clock of whoever holds them: with
+        every node within half of that of the server, no two are further apart than that.
+        """
+        apart = max(asked - theirs, theirs - answered)  # negative while the answer's time lies between the two
+        if apart > MAX_CLOCK_OFFSET_MS // 2:
+            journal.say("clock_apart", member=member_id, apart_ms=apart, mine=_moment(answered), theirs=_moment(theirs))
 
     async def alive(self) -> dict[str, dict[str, Any]]:
         """Return what each living member said last, by its id.
@@ -108,6 +126,10 @@ class Heartbeats:
 
     def __repr__(self) -> str:
         return f"<Heartbeats of {self.cluster!r} at {self.coordinator.server}>"
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _checked_id(member_id: str) -> str:

@@ -46,7 +46,7 @@ from kvcache_client.protocol.errors import (
 from kvcache_client.protocol.limits import KEY_BYTES
 from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, is_tombstone, version_of
 from kvcache_client.protocol.verbs import VERBS, Message, Role, Status, Verb
-from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at
+from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at, version_ms
 
 __all__ = ["Handler", "Identity", "Reply", "Service"]
 
@@ -304,8 +304,11 @@ class Service:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""
         check_record(record, self.identity.value_limit)
         if record >= self._horizon:  # eight bytes, so this compares versions
-            ahead = f"more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time"
-            raise ClockSkew(f"the version is {ahead}", detail=self._now_ms)
+            written = version_ms(version_of(record))
+            raise ClockSkew(
+                f"the version is of {written}, more than {MAX_CLOCK_OFFSET_MS} ms ahead of this node's time {self._now_ms}",
+                detail=self._now_ms,
+            )
         if self.generations.pairs and self.generations.hides(key, record):
             return _SUPERSEDED, self.generations.hidden_to(key)
         if record[FLAGS] in MARKED:

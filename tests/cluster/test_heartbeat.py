@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+from datetime import datetime
 
 import pytest
 
@@ -65,7 +68,7 @@ async def test_a_damaged_heartbeat_is_left_out_and_logged_once(heartbeats, serve
     await server("SET", "kvcache:test:node:node-1", damaged)
     for _ in range(2):
         assert await heartbeats.alive() == {"node-2": {}}
-    assert caplog.text.count("damaged heartbeat of 'node-1'") == 1
+    assert caplog.text.count("damaged heartbeat of node-1") == 1
     await heartbeats.beat("node-1", {}, 60_000)
     assert set(await heartbeats.alive()) == {"node-1", "node-2"}
 
@@ -103,3 +106,22 @@ async def test_a_body_that_is_no_small_json_object_is_refused(unconnected, body)
 async def test_a_bad_time_to_live_is_refused(unconnected, ttl_ms):
     with pytest.raises(InvalidOption, match="ttl_ms"):
         await unconnected.beat("node-1", {}, ttl_ms)
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("behind_ms", [-3_600_000, -400, 400, 3_600_000])
+async def test_a_clock_that_is_apart_is_told_with_both_times(coordinator, caplog, behind_ms):
+    heartbeats = Heartbeats(coordinator, "clocks", lambda: time.time_ns() // 1_000_000 - behind_ms)
+    await heartbeats.beat("node-1", {}, 1000)
+    (line,) = caplog.messages
+    mine, theirs = re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", line)
+    apart = datetime.fromisoformat(theirs) - datetime.fromisoformat(mine)
+    assert abs(apart.total_seconds() * 1000 - behind_ms) < 100
+    assert "the clock of node-1 says" in line
+
+
+async def test_a_clock_that_is_right_is_not_told_of(coordinator, caplog):
+    await Heartbeats(coordinator, "clocks").beat("node-1", {}, 1000)
+    assert caplog.messages == []

@@ -13,7 +13,7 @@ import typer
 
 from kvcache.commands.admin import admin
 from kvcache.commands.data import delete, explain, get, put
-from kvcache.commands.node import node
+from kvcache.commands.node import config, node
 from kvcache.commands.outcome import CODES_HELP
 from kvcache.commands.status import status
 from kvcache.commands.up import up
@@ -60,6 +60,7 @@ def _common(
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "up": up,
     "node": node,
+    "config": config,
     "status": status,
     "get": get,
     "set": put,

@@ -1,4 +1,4 @@
-"""``kvcache node``: one node process.
+"""``kvcache node``: one node process, and ``kvcache config``: the file that it can be told everything in.
 
 Here lives the command line of a node, made from the table of options, and the start of its event loop and its log.
 Never here: what an option means (``options``) or what a node does (``kvcache.node``).
@@ -9,26 +9,21 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Coroutine
-from dataclasses import fields
-from typing import Any, Final
+from typing import Any
 
 import typer
 
 from kvcache.commands.outcome import reported
 from kvcache.logs import configure_log
-from kvcache.option_values import format_size
-from kvcache.options import CONFIG_VARIABLE, OPTIONS, NodeOptions, Option, load_options
+from kvcache.option_file import default_config, shown_default
+from kvcache.options import CONFIG_VARIABLE, OPTIONS, Option, load_options
 
-__all__ = ["node"]
-
-_DEFAULTS: Final = {entry.name: entry.default for entry in fields(NodeOptions)}
+__all__ = ["config", "node"]
 
 
 def _help(option: Option) -> str:
-    default = _DEFAULTS[option.name]
-    if option.metavar == "SIZE" and isinstance(default, int):
-        default = format_size(default)
-    shown = f"; default {default}" if default not in ("", None) else ""
+    default = shown_default(option)
+    shown = "" if default is None else f"; default {default}"
     return f"{option.help} ({option.variable}{shown})"
 
 
@@ -72,3 +67,8 @@ _node.__signature__ = inspect.Signature(_parameters())  # type: ignore[attr-defi
 _node.__annotations__ = dict.fromkeys(("config", *OPTIONS), str | None)
 _node.__name__ = "node"
 node = reported(_node)
+
+
+def config() -> None:
+    """Print a configuration file with every option of a node and its default."""
+    print(default_config(), end="")

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader, is_stream_byte
+from kvcache_client.protocol.framing import CLIENT_FRAME_LIMIT, FrameReader, is_stream_byte, pack_message
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["Direction", "Proxy"]
@@ -47,6 +48,7 @@ class Proxy:
         self._target = host, port
         self._server: asyncio.Server | None = None
         self._troubles: tuple[_Trouble, ...] = ()
+        self._lags: dict[str | None, Callable[[], float]] = {}
         self._changed = asyncio.Event()
         self._connections: dict[asyncio.Task[None], _Connection] = {}
         self.refusing = False
@@ -67,9 +69,18 @@ class Proxy:
         """Hold back everything (of one source, in one direction) until ``heal``."""
         self._trouble(source, direction, float("inf"))
 
+    def straggle(self, lag: Callable[[], float], *, source: str | None = None) -> None:
+        """Let each answer (to one source) take ``lag()`` seconds longer, by itself: those behind it overtake it."""
+        self._lags[source] = lag
+
+    def lag_of(self, source: str) -> Callable[[], float] | None:
+        """Return what says how much longer the next answer takes; None where answers go as they come."""
+        return self._lags.get(source) or self._lags.get(None)
+
     def heal(self) -> None:
         """End all delays and cuts; what was held back arrives."""
         self.refusing = False
+        self._lags.clear()
         self._troubles = ()
         self._tell()
 
@@ -173,7 +184,9 @@ class _Connection:
     async def _deliver(
         self, held: asyncio.Queue[tuple[float, bytes]], writer: StreamWriter, direction: Direction
     ) -> None:
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        frames = FrameReader(CLIENT_FRAME_LIMIT)
         while True:
             due, data = await held.get()
             if due > clock():
@@ -183,7 +196,12 @@ class _Connection:
                 if writer.can_write_eof():
                     writer.write_eof()
                 return
-            writer.write(data)
+            lag = self._proxy.lag_of(self.source) if direction == "down" else None
+            if lag is None:
+                writer.write(data)
+            else:
+                for message in frames.feed(data):
+                    loop.call_later(lag(), writer.write, pack_message(*message))
             await writer.drain()
 
 

@@ -1,6 +1,6 @@
 """Pace: how fast one asyncio connection is answered, and who waits too long.
 
-Here lives measuring, one reading of the clock for each write and each read of the socket, and the one timer that notices slow
+Here lives measuring, at most one reading of the clock for each write and each read of the socket, and the one timer that notices slow
 requests. Never here: what is done about them (``core.hedging``), or giving them up (``aio_connection``).
 """
 
@@ -16,6 +16,8 @@ from kvcache_client.core.link import Link
 __all__ = ["Pace"]
 
 _WRITES_REMEMBERED: Final = 4096
+_TOGETHER_SECONDS: Final = 0.0005
+_COUNTED_TOGETHER: Final = 64
 _GRACE_SECONDS: Final = 0.002
 """A timer that comes later than this tells of a busy event loop: the answers may lie in the socket already."""
 
@@ -25,16 +27,21 @@ _HALF: Final = 1 << 31
 class Pace:
     """The stopwatch of one connection in use."""
 
-    __slots__ = ("_brain", "_due", "_heard", "_kind", "_last", "_link", "_loop", "_node", "_sent", "_timer")
+    __slots__ = (
+        *("_brain", "_clock", "_due", "_heard", "_hedging", "_kind", "_last", "_link", "_loop", "_node", "_sent"),
+        "_timer",
+    )
 
     def __init__(self, brain: Brain, link: Link, loop: asyncio.AbstractEventLoop) -> None:
         self._brain = brain
+        self._clock = brain.clock
+        self._hedging = brain.config.hedging
         self._link = link
         self._loop = loop
         self._node = brain.nodes[link.node]
         self._kind = type(loop.create_future())
         self._sent: deque[tuple[int, float]] = deque(maxlen=_WRITES_REMEMBERED)
-        """(newest id, time) of each write that is not answered yet."""
+        """(newest id, time) of the writes that are not answered yet; those close together count as the first of them."""
         self._last = link.newest
         self._heard = link.received
         self._timer: asyncio.TimerHandle | None = None
@@ -43,26 +50,32 @@ class Pace:
     def sent(self) -> None:
         """What was enqueued has just left."""
         newest = self._link.newest
-        now = self._brain.clock()
-        self._sent.append((newest, now))
-        self._brain.sent(max(newest - self._last, 0))
-        self._last = newest
-        self._node.in_flight = self._link.waiting
-        if self._timer is None and self._brain.config.hedging:
+        now = self._clock()
+        sent = self._sent
+        if sent and now - sent[-1][1] < _TOGETHER_SECONDS:
+            sent[-1] = (newest, sent[-1][1])
+        else:
+            sent.append((newest, now))
+        if newest - self._last >= _COUNTED_TOGETHER or newest < self._last:
+            self._brain.sent(max(newest - self._last, 0))
+            self._last = newest
+        if self._timer is None and self._hedging:
             self._wait_until(now, now + self._node.hedge_after)
 
     def received(self) -> None:
         """Replies have just been handed out."""
         link = self._link
-        sent = self._sent
-        began = None
-        while sent and (sent[0][0] <= link.answered or sent[0][0] - link.answered > _HALF):  # ids wrap at 2^32
-            began = sent.popleft()[1]
         self._node.in_flight = link.waiting
-        if began is not None:
-            now = self._brain.clock()
-            self._brain.heard(self._node, now - began, now, link.received - self._heard)
-            self._heard = link.received
+        sent = self._sent
+        answered = link.answered
+        if not sent or answered < sent[0][0] <= answered + _HALF:  # ids wrap at 2^32
+            return
+        began = sent.popleft()[1]
+        while sent and not answered < sent[0][0] <= answered + _HALF:
+            began = sent.popleft()[1]
+        now = self._clock()
+        self._brain.heard(self._node, now - began, now, link.received - self._heard)
+        self._heard = link.received
 
     def _wait_until(self, now: float, due: float) -> None:
         self._due = due

@@ -1,7 +1,7 @@
 """Pace: how fast one asyncio connection is answered, and who waits too long.
 
-Here lives measuring, at most one reading of the clock for each write and each read of the socket, and the one timer that notices slow
-requests. Never here: what is done about them (``core.hedging``), or giving them up (``aio_connection``).
+Here lives measuring, at most one reading of the clock for each write and each read of the socket, and the one timer that
+notices slow requests. Never here: what is done about them (``core.hedging``), or giving them up (``aio_connection``).
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ METRICS: Final[Mapping[Place, Metric]] = {
             "store",
             "misses_by_reason",
             "The misses by what the node remembers of the key.",
-            "misses = absent + expired + deleted + evicted",
+            "misses = sum(misses_by_reason)",
             label="reason",
         ),
         _counter("store", "created", "Values put where no live one was.", _RECORDS),

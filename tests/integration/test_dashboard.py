@@ -208,3 +208,16 @@ def test_a_cluster_with_secrets_shows_nothing_without_one_and_lets_only_an_admin
     kept = page.execute_script("return JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])")
     assert "admin" not in kept
     assert "admin" * 8 not in guarded.log
+
+
+def test_a_page_whose_own_node_dies_says_so_and_finds_it_again(browser, start_process, free):  # noqa: F811
+    page, port = browser, free()
+    node = start_process("--cluster", "lonely", port=port).serving()
+    page.get(f"http://{node.address}/")
+    wait_until(lambda: text(page, "#health") == "Healthy")
+    node.signal(signal.SIGKILL)
+    wait_until(lambda: text(page, "#health") == "Connection lost; trying again")
+    assert page.execute_script("return 'stale' in document.querySelector('main').dataset")
+    start_process("--cluster", "lonely", port=port).serving()
+    wait_until(lambda: text(page, "#health") == "Healthy")
+    assert not page.execute_script("return 'stale' in document.querySelector('main').dataset")

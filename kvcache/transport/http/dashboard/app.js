@@ -176,9 +176,11 @@ function table(nodes) {
 function newRow(id) {
   const line = make("tr");
   line.dataset.node = id;
+  line.setAttribute("role", "row"); // said aloud, for a phone's layout takes from a table what makes it one
   const row = { line };
   const cell = (label, classes = "") => {
     const place = make("td", classes);
+    place.setAttribute("role", "cell");
     if (label) place.dataset.label = label;
     line.append(place);
     return place;

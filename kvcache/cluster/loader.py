@@ -20,7 +20,7 @@ from kvcache.service.ownership import Ownership
 from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.pulling import ANYTHING, Row, ask, digests, rows
-from kvcache_client.protocol.errors import KvCacheError, NotReady
+from kvcache_client.protocol.errors import ConnectFailed, KvCacheError, NotReady
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["Loader"]
@@ -147,14 +147,23 @@ class Loader:
             try:
                 await self._pull(loading, session, node, scope, partitions)
             except KvCacheError as error:
+                if isinstance(error, ConnectFailed) and self._is_down(node):
+                    for partition in partitions:
+                        loading.done(session, partition)  # it is gone indeed
+                    continue
                 journal.say("pull_failed", partitions=len(partitions), source=node, error=error)
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
                 for partition in partitions:
                     loading.failed(session, partition)  # those that are done are not affected
 
+    def _is_down(self, node: str) -> bool:
+        ownership = self._service.ownership
+        member = ownership.topology.member(node) if ownership else None
+        return member is None or member.state == "down"
+
     def _source(self, partition: int, session: str) -> tuple[str, str] | None:
-        """Return the node to pull a partition from and the session to name there, or None if no other owner is left."""
+        """Return the node to pull a partition from and the session to name there, or None if there is no other owner."""
         ownership = self._service.ownership
         if ownership is None:
             return None
@@ -163,8 +172,8 @@ class Loader:
         states = {member.id: member.state for member in ownership.topology.members}
         owners = dict.fromkeys((*routes.readers[partition], *routes.writers[partition]))
         living = [node for node in owners if node != me and states.get(node, "down") != "down"]
-        if not living:
-            return None
+        if not living:  # one that was taken for down may live all the same, and then nobody else has what it has
+            return next(((node, ANYTHING) for node in owners if node != me and node in states), None)
         complete = [node for node in living if states[node] == "up"]
         return (complete[0], session) if complete else (living[0], ANYTHING)
 

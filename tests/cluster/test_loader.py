@@ -235,3 +235,15 @@ async def test_a_stumble_only_collects_what_others_keep(world: PeerWorld) -> Non
         assert not node.service.hesitating
     assert world.held("n1", key) == value(1)
     assert not world.asked[Verb.SCAN]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_an_owner_that_was_taken_for_down_is_pulled_from_if_it_answers(world: PeerWorld, gone: bool) -> None:
+    keys = fill(world, 20, "n1", "n2")
+    world.change(changes.marked(world.topology, ["n2"], "down"))
+    if gone:
+        world.away.add("n2")
+    async with loading(world) as made:
+        made.loader.sync("s1")
+        await made.until_complete()
+    assert [world.held("n1", key) is not None for key in keys] == [not gone] * 20

@@ -45,6 +45,7 @@ def describe_node(node: Node) -> dict[str, Any]:
         "loop": node.loop_lag.as_dict(),
         "topology": _topology(node, ownership),
         "move": _move(node, ownership),
+        **_outcomes(node),
         **_exchange(node),
         "events": journal.as_dict(),
     }
@@ -104,6 +105,21 @@ def _move(node: Node, ownership: Ownership | None) -> dict[str, int]:
         "running": int(ownership is not None and ownership.topology.move is not None),
         "partitions_left": receiving.left,
         "partitions_promised": receiving.total,
+    }
+
+
+def _outcomes(node: Node) -> dict[str, Any]:
+    """Return what this node computes nothing of, but has others compute once, and what it has not done twice."""
+    leases, operations = node.service.leases, node.service.operations
+    return {
+        "leases": {
+            "held": len(leases.held),
+            "waiting": leases.waiting,
+            "granted": leases.granted,
+            "filled": leases.filled,
+            "voided": leases.voided,
+        },
+        "operations": {"remembered": len(operations), "recognised": operations.recognised},
     }
 
 

@@ -137,7 +137,14 @@ class Client(Computing):
         return self.run(plans.get_entry(self.brain, self._space, key, consistency, balancing))
 
     def set(
-        self, key: Key, value: Value, ttl: Ttl = None, *, fence: int | None = None, acks: Acks | None = None
+        self,
+        key: Key,
+        value: Value,
+        ttl: Ttl = None,
+        *,
+        fence: int | None = None,
+        acks: Acks | None = None,
+        strict: bool = False,
     ) -> int:
         """Write a value and return its version. ``ttl`` is seconds, a timedelta, or None: until memory is needed.
 
@@ -146,10 +153,15 @@ class Client(Computing):
         ``ValueTooLarge``, ``InvalidTtl`` before anything is sent, ``Unavailable`` if nothing was written, ``InDoubt`` if too few
         have confirmed it.
 
+        Of two writes at the same time the one with the newer version stays; which is whose makes no difference to most
+        callers. With ``strict`` the one that met the newer raises ``Superseded``.
+
         >>> cache.set("user:1", ["Ada", (1815, 12)], ttl=0.5) > 0
         True
         """
-        return self._session.run(plans.set_value(self._session.brain, self._space, key, value, ttl, fence, acks))
+        return self._session.run(
+            plans.set_value(self._session.brain, self._space, key, value, ttl, fence, acks, strict)
+        )
 
     def add(
         self, key: Key, value: Value, ttl: Ttl = None, *, acks: Acks | None = None, operation: int | None = None

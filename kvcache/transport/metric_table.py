@@ -202,6 +202,13 @@ METRICS: Final[Mapping[Place, Metric]] = {
         _counter("repair", "compared", "Records of differing partitions that were compared with another owner's."),
         _counter("repair", "copied", "Records that were copied because they differed."),
         _gauge("repair", "waiting", "Partitions that are still to be compared in the background."),
+        _gauge("leases", "held", "Values that some client computes right now.", "held + filled + voided <= granted"),
+        _gauge("leases", "waiting", "Clients that wait for such a value."),
+        _counter("leases", "granted", "Computations that were asked for."),
+        _counter("leases", "filled", "Computed values that came in time."),
+        _counter("leases", "voided", "Computations whose key was written or deleted meanwhile."),
+        _gauge("operations", "remembered", "Operations (incr, cas, ...) that would be recognised if they came again."),
+        _counter("operations", "recognised", "Operations that came again and were not done again."),
         _counter("fences", "refused", "Commands of lock holders that had lost their lock without knowing."),
         _gauge("fences", "highest", "The highest fence seen of a lock.", label="resource"),
         _counter(

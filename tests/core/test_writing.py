@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from memory_network import CLEAR, MemoryNetwork, Weather
 
 from kvcache_client.core.effects import Within
 from kvcache_client.core.writing import write
-from kvcache_client.protocol.errors import ConnectFailed, InDoubt, NotApplied, Unavailable, ValueTooLarge
+from kvcache_client.protocol.errors import ConnectFailed, InDoubt, NotApplied, Superseded, Unavailable, ValueTooLarge
 from kvcache_client.protocol.record import NEVER, make_record, version_of
-from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.verbs import Message, Status, Verb
 
 
 @pytest.mark.parametrize("failure", ["kill", "cut", "pause"])
@@ -209,3 +210,24 @@ def test_a_write_that_was_stamped_again_is_never_said_to_be_not_applied(network:
     with pytest.raises(InDoubt):  # the stand-ins are asked too
         hints = plan.send([refused, refused])
         plan.send([refused for _ in hints.round])  # type: ignore[union-attr]
+
+
+def test_a_write_that_meets_a_newer_one_of_the_same_time_again_is_superseded_and_says_so_if_asked(
+    network: MemoryNetwork,
+) -> None:
+    client = network.client()
+    for node in network.owners("k"):
+        honest = node.answer
+
+        def newer(message: Message, *how: Any, honest: Any = honest) -> Message:
+            if message[1] == Verb.PUT:
+                return message[0], int(Status.SUPERSEDED), version_of(message[4]) + 1
+            answer: Message = honest(message, *how)
+            return answer
+
+        node.answer = newer  # type: ignore[method-assign]
+    assert client.set("k", 1) > 0
+    with pytest.raises(Superseded, match="'k'") as caught:
+        client.set("k", 1, strict=True)
+    assert isinstance(caught.value.detail, int)
+    assert client.brain.counters.superseded_writes == 2

@@ -62,6 +62,8 @@ class Counters:
     """Copies that went to a stand-in because an owner could not be reached."""
     restamped_writes: int = 0
     """Writes that met a newer version or a clock ahead of ours and were stamped again."""
+    superseded_writes: int = 0
+    """Writes that met a newer version again: one written at the same time has won."""
     repaired_copies: int = 0
     """Copies that were behind when several were read, and were brought up to date."""
     retries: int = 0

@@ -33,6 +33,7 @@ from kvcache_client.protocol.errors import (
     InvalidOption,
     KeyNotFound,
     KvCacheError,
+    Superseded,
     UnsupportedValue,
     ValueTooLarge,
 )
@@ -149,8 +150,12 @@ def set_value(
     ttl: Ttl,
     fence: int | None = None,
     acks: Acks | None = None,
+    strict: bool = False,
 ) -> Plan[int]:
-    """Write a value, under the ``fence`` of a lock if there is one; returns its version."""
+    """Write a value, under the ``fence`` of a lock if there is one; returns its version.
+
+    ``strict`` raises ``Superseded`` where a newer write of the same time has won; else that is only counted.
+    """
     name = space.name_of(key)
     flags, payload = space.encode(value)
     if fence is not None:
@@ -159,7 +164,10 @@ def set_value(
         flags, payload = fenced(fence, flags, payload)
     expiry_ms = NEVER if ttl is None else expiry_in(brain, ttl)
     record = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
-    return (yield from write(brain, name, record, acks)).version
+    written = yield from write(brain, name, record, acks)
+    if strict and written.superseded:
+        raise Superseded(f"another write of {key!r:.80} at the same time was newer", detail=written.version)
+    return written.version
 
 
 @write_fails_open(False)

@@ -45,10 +45,14 @@ _PUT: Final = int(Verb.PUT)
 
 
 class Written(NamedTuple):
-    """What became of a write: the version it has, and whether something live was there before."""
+    """What became of a write: the version it has, and whether something live was there before.
+
+    ``superseded`` says that a newer version of the key was met, written at the same time, also under the second stamp.
+    """
 
     version: int
     existed: bool
+    superseded: bool = False
 
 
 @dataclass(slots=True)
@@ -174,7 +178,9 @@ def write_carefully(
         _remember_who_lacks_it(brain, view, partition, name, record, tally)
         held, needed = _held(brain, view, partition, tally, acks)
         if held >= needed:
-            return Written(version_of(record), tally.existed)
+            superseded = tally.newer > version_of(record)
+            brain.counters.superseded_writes += superseded
+            return Written(version_of(record), tally.existed, superseded)
         raise _not_enough(brain, view, partition, tally, held, needed)
 
 

@@ -23,6 +23,7 @@ decisions about retries. ::
     |   |-- DeadlineExceeded (TimeoutError)  a read that was not answered in time
     |   |-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
     |   `-- AdminBusy                somebody else holds the lock; says who, since when, doing what
+    |-- Superseded                   a newer concurrent write won; said only where the caller asked for it
     |-- StaleFence                   a newer holder of the lock was here already; nothing was changed
     |-- LockLost                     the lease ran out, or the lock went to somebody else, while it was held
     |-- SnapshotAbandoned            a snapshot could not be written; nothing of it is left
@@ -76,6 +77,7 @@ __all__ = [
     "SnapshotDamaged",
     "StaleEpoch",
     "StaleFence",
+    "Superseded",
     "TooFewCopies",
     "TopologyError",
     "Unauthenticated",
@@ -337,6 +339,12 @@ class ConnectFailed(NotApplied):
 
 class CertificateRejected(ConnectFailed):
     """One end does not take the other's TLS certificate; the message says whose and why."""
+
+
+class Superseded(KvCacheError):
+    """A newer write of the key won, one that was made at the same time; ``detail`` is the version of the one that lost."""
+
+    http_status = 409
 
 
 class StaleFence(KvCacheError):

@@ -19,7 +19,7 @@ from kvcache_client.protocol.errors import InDoubt, KvCacheError
 from kvcache_client.protocol.verbs import Request
 from kvcache_client.seeds import parse_seeds
 from loadtests import CannotRun
-from loadtests.adapters.contract import BatchAnswer, NodeFigures, NoSuchCall
+from loadtests.adapters.contract import BatchAnswer, NodeFigures
 
 __all__ = ["KvCacheAdapter", "open_kvcache"]
 
@@ -90,10 +90,7 @@ class KvCacheAdapter:
 
     def get_or_compute(self, key: str, load: Callable[[], bytes], ttl: float, stale: float) -> Any:
         """See the contract."""
-        call = getattr(self.client, "get_or_compute", None)
-        if call is None:
-            raise NoSuchCall("this version of kvcache's Client has no get_or_compute")
-        return call(key, lambda *_: load(), ttl, stale=stale)
+        return self.client.get_or_compute(key, load, ttl, stale=stale or None)
 
     def node_figures(self) -> Mapping[str, NodeFigures] | None:
         """See the contract."""

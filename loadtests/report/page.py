@@ -6,13 +6,13 @@ Here lives the frame, tables and cards. Never here: charts, or what is in a repo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Final, Literal
 
-__all__ = ["Card", "cards", "page", "section", "table"]
+__all__ = ["Card", "cards", "page", "pairs", "section", "table"]
 
 Tone = Literal["", "good", "bad"]
 
@@ -62,6 +62,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[To
     top = "".join(f"<th>{escape(it)}</th>" for it in head)
     body = "".join(_row(row, tones[at] if at < len(tones) else "") for at, row in enumerate(rows))
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def pairs(items: Mapping[str, str]) -> str:
+    """Return names and what they are, in two columns."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td class='text'>{escape(text)}</td></tr>" for name, text in items.items()
+    )
+    return f'<div class="scroll"><table class="pairs"><tbody>{rows}</tbody></table></div>'
 
 
 def _card(card: Card) -> str:

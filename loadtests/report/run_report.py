@@ -16,7 +16,7 @@ from typing import Final
 
 from loadtests.histogram import PERCENTILES
 from loadtests.report.chart import Chart, Mark, Series, line_chart
-from loadtests.report.page import Card, Tone, cards, page, section, table
+from loadtests.report.page import Card, Tone, cards, page, pairs, section, table
 from loadtests.report.recovery import cost_of
 from loadtests.report.scale import bytes_text, milliseconds_text, share_text
 from loadtests.report.summary import summary
@@ -57,8 +57,8 @@ def render(outcome: Outcome, host: Mapping[str, str]) -> str:
         _fault_section(outcome, lines),
         section("Right and wrong", _judged_table(outcome)),
         _error_section(outcome),
-        section("How it was run", table(["", ""], [*outcome.settings.items()])),
-        section("Where it was run", table(["", ""], [*host.items()])),
+        section("How it was run", pairs(outcome.settings)),
+        section("Where it was run", pairs(host)),
     ]
     began = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(outcome.began))
     subtitle = f"{began}, {outcome.seconds:.0f} s, {outcome.settings.get('users', '?')} users"
@@ -229,6 +229,8 @@ def _judged_table(outcome: Outcome) -> str:
         ["answers that nobody wrote to that key, or damaged", f"{facts[str(Verdict.WRONG)]:,}"],
         ["keys and counters looked for when the load had ended", f"{facts['checked']:,}"],
     ]
+    if facts["computed"]:
+        rows.append(["values computed for get_or_compute, by all callers together", f"{facts['computed']:,}"])
     tones: list[Tone] = ["bad" if row[1] != "0" else "good" for row in rows[:3]]
     return table(["", "count"], rows, tones)
 

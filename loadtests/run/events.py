@@ -9,8 +9,11 @@ import logging
 import sys
 from typing import Any, Final
 
+from flask import request
+
 from loadtests import CannotRun
 from loadtests.run.director import EXIT_CANNOT_RUN, Director
+from loadtests.run.locust_shapes import shape_of
 from loadtests.run.options import add_options
 from loadtests.run.worker import BEGUN, CONCLUDE, CONCLUDED, WorkerSide
 
@@ -41,10 +44,22 @@ def _on_init(environment: Any, **_: Any) -> None:
         director.close()
         print(f"loadtest: {error}", file=sys.stderr)
         sys.exit(EXIT_CANNOT_RUN)
+    if environment.web_ui is not None:
+        environment.web_ui.app.before_request(lambda: _follow_form(environment))
     if runner == "MasterRunner":
         _be_master(environment, director)
     else:
         _be_alone(environment, director)
+
+
+def _follow_form(environment: Any) -> None:
+    """Take the shape from the form when Start is pressed: Locust looks for it before it tells anybody of the new options."""
+    if request.method == "POST" and request.path.endswith("/swarm"):
+        # Without an end there is no shape; that is said when the run's options are checked.
+        shape = shape_of(request.form.get("shape", "")) if request.form.get("run_time") else None
+        if shape is not None:
+            shape.runner = environment.runner
+        environment.shape_class = shape
 
 
 def _be_worker(environment: Any) -> None:

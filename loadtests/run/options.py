@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,8 +52,7 @@ class LoadOptions:
 
 def add_options(parser: Any) -> None:
     """Add the options to Locust's parser."""
-    group = parser.add_argument_group("kvcache", "What is asked for")
-    add = group.add_argument
+    add = _adder(parser.add_argument_group("kvcache", "What is asked for"), in_form=True)
     add("--cache", choices=list(ADAPTERS), default="kvcache", help="the cache under load, which answers at --host")
     add("--cache-timeout", type=float, default=1.0, help="seconds that one call may take (default 1)")
     add("--keys", type=int, default=10_000, help="keys of each Locust process (default 10000)")
@@ -78,12 +78,21 @@ def add_options(parser: Any) -> None:
     _add_cluster_options(parser)
 
 
-def _add_cluster_options(parser: Any) -> None:
-    group = parser.add_argument_group("kvcache: a cluster of its own", "Started before the run and stopped after it")
+def _adder(group: Any, *, in_form: bool) -> Callable[..., None]:
+    """Return what adds an option to a group. In a group, Locust's parser does not mark options for its web form itself."""
 
     def add(*names: str, **keywords: Any) -> None:
-        group.add_argument(*names, **keywords).include_in_web_ui = False
+        action = group.add_argument(*names, **keywords)
+        action.include_in_web_ui = in_form
+        action.is_secret = action.is_required = action.is_multiple = False
 
+    return add
+
+
+def _add_cluster_options(parser: Any) -> None:
+    # Started before there is a page, so not in its form.
+    group = parser.add_argument_group("kvcache: a cluster of its own", "Started before the run and stopped after it")
+    add = _adder(group, in_form=False)
     add("--start-cluster", action="store_true", help="start a cluster on this machine instead of using --host")
     add("--nodes", type=int, default=3, help="its nodes (default 3)")
     add("--replicas", type=int, default=2, help="copies of each record in it (default 2)")
@@ -131,7 +140,7 @@ def settings_of(options: LoadOptions, parsed: Any) -> dict[str, str]:
         "think time": f"{options.think:g} s" if options.think else "none",
         "keys": f"{options.keys:,} of each process, Zipf {options.zipf:g}, {'loaded before' if options.preload else 'cold'}",
         "value sizes": f"{options.value_sizes.text} bytes",
-        "times to live": f"{options.ttls.text} s",
+        "times to live": "for ever" if options.ttls.text == "none" else f"{options.ttls.text} s",
         "call timeout": f"{options.timeout:g} s",
         "seed": str(options.seed),
     }

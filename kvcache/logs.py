@@ -68,7 +68,10 @@ def configure_log(level: str, form: str, node: str, stream: TextIO | None = None
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(node) if form == "json" else TextFormatter(node))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for old in tuple(root.handlers):
+        if isinstance(old.formatter, TextFormatter | JsonFormatter):  # ours; whoever else listens goes on listening
+            root.removeHandler(old)
+    root.addHandler(handler)
     root.setLevel(level.upper())
 
 

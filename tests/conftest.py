@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from polling import PATIENCE, wait_until
 from kvcache.cluster.controller import Timings
 from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.events import journal
+from kvcache.logs import JsonFormatter, TextFormatter
 from kvcache.node import Node
 from kvcache.options import NodeOptions
 
@@ -150,9 +152,16 @@ class ServingCluster:
 
 
 @pytest.fixture(autouse=True)
-def fresh_journal() -> None:
-    """No test is kept from a log line because the one before has just said the same."""
+def fresh_log() -> Iterator[None]:
+    """No test is kept from a log line because the one before has said the same, nor writes where that one has written."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     journal.forget()
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers and isinstance(handler.formatter, TextFormatter | JsonFormatter):
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

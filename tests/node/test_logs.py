@@ -14,18 +14,14 @@ from kvcache.logs import LEVELS, configure_log, follow_signals, step_level
 
 @pytest.fixture
 def written():
-    """A log that goes to a text; the root logger is as before at the end."""
-    root = logging.getLogger()
-    before = list(root.handlers), root.level
+    """A log that goes to a text."""
     stream = io.StringIO()
 
     def configure(level="info", form="text"):
         configure_log(level, form, "n1", stream)
         return stream
 
-    yield configure
-    root.handlers[:], level = before
-    root.setLevel(level)
+    return configure
 
 
 def test_a_line_for_people(written):
@@ -77,6 +73,15 @@ def test_two_signals_step_through_the_levels_and_stop_at_the_ends(written):
     work, arguments = steps["SIGUSR2"]
     assert [work(*arguments) for _ in range(4)] == ["info", "warning", "error", "error"]
     assert "log_level_changed: the log level is debug now, by SIGUSR1" in stream.getvalue()
+
+
+def test_a_second_log_takes_the_place_of_the_first_and_of_no_other(written):
+    others = list(logging.getLogger().handlers)
+    stream = written()
+    written(form="json")
+    assert len(logging.getLogger().handlers) == len(others) + 1
+    journal.say("stood_still", ms=1)
+    assert len(stream.getvalue().splitlines()) == 1
 
 
 @pytest.mark.parametrize("level", LEVELS)

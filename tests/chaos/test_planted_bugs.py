@@ -103,7 +103,10 @@ def counted_twice(node: MemoryNode) -> None:
     honest = node.answer
 
     def twice(message: Message) -> Message:
-        return (honest(message), honest(message))[1] if message[1] == Verb.INCR else honest(message)
+        if message[1] != Verb.INCR:
+            return honest(message)
+        nameless = (*message[:-1], 0)  # without the number by which it would be recognised
+        return (honest(nameless), honest(nameless))[1]
 
     node.answer = twice  # type: ignore[method-assign]
 

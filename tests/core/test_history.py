@@ -286,10 +286,10 @@ def test_the_judge_finds_deleted_values_that_come_back(make_network: Callable[..
     liar = network.owners(KEYS[0])[0]
     honest = liar.answer
 
-    def lie(message: Message, *how: Any) -> Message:
+    def lie(message: Message) -> Message:
         if message[1] == Verb.PUT and is_tombstone(message[4]):
             return message[0], 0
-        return honest(message, *how)
+        return honest(message)
 
     liar.answer = lie  # type: ignore[method-assign]
     assert stale_reads(play(network, random.Random(1), balancing="primary"))
@@ -300,13 +300,13 @@ def test_the_judge_finds_the_value_of_another_key(make_network: Callable[..., Me
     node = network.owners(KEYS[0])[0]
     honest = node.answer
 
-    def mix_up(message: Message, *how: Any) -> Message:
+    def mix_up(message: Message) -> Message:
         if message[1] == Verb.GET and message[2] == KEYS[0].encode():
             for other in KEYS[1:]:
                 reply = honest((message[0], message[1], other.encode()))
                 if reply[1] == 0:
                     return reply
-        return honest(message, *how)
+        return honest(message)
 
     node.answer = mix_up  # type: ignore[method-assign]
     assert any(it.startswith("phantom") for it in stale_reads(play(network, random.Random(1), balancing="primary")))

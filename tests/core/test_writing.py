@@ -219,10 +219,10 @@ def test_a_write_that_meets_a_newer_one_of_the_same_time_again_is_superseded_and
     for node in network.owners("k"):
         honest = node.answer
 
-        def newer(message: Message, *how: Any, honest: Any = honest) -> Message:
+        def newer(message: Message, honest: Any = honest) -> Message:
             if message[1] == Verb.PUT:
                 return message[0], int(Status.SUPERSEDED), version_of(message[4]) + 1
-            answer: Message = honest(message, *how)
+            answer: Message = honest(message)
             return answer
 
         node.answer = newer  # type: ignore[method-assign]

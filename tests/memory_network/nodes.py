@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from kvcache.service.assembly import assemble
-from kvcache.service.later import Fields, Held
+from kvcache.service.later import Fields
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity
 from kvcache.store.config import StoreConfig
@@ -20,12 +20,13 @@ from kvcache_client.protocol.verbs import Message, Verb
 from kvcache_client.protocol.version import WRITERS, HybridClock
 from memory_network.world import World, placed
 
-__all__ = ["MemoryNode"]
+__all__ = ["MemoryNode", "as_reply"]
 
 _NODE_MEMORY: Final = 16 << 20
 
 
-def _as_reply(message: Message, reply: Fields | KvCacheError) -> Message:
+def as_reply(message: Message, reply: Fields | KvCacheError) -> Message:
+    """Return a reply, or an error in its place, as it is sent."""
     if isinstance(reply, KvCacheError):
         return message[0], reply.code, str(reply), reply.detail if isinstance(reply.detail, int | bytes) else None
     return message[0], *reply
@@ -113,17 +114,14 @@ class MemoryNode:
         else:
             work()
 
-    def answer(self, message: Message, peer: object = None, later: Callable[[Message], None] | None = None) -> Message:
-        """Return the reply to one message, as a connection of a real node would pack it; () if ``later`` will be called."""
+    def answer(self, message: Message) -> Message:
+        """Return the reply to one message, as a connection of a real node would pack it. Raises ``Held`` for one that waits."""
         self.service.tick()
         self.asked[Verb(message[1])] += 1
         try:
             return self.service.handlers[message[1]](message)
-        except Held as held:
-            held.take(peer, lambda reply: later(_as_reply(message, reply)) if later else None)
-            return ()
         except KvCacheError as error:
-            return _as_reply(message, error)
+            return as_reply(message, error)
 
     def __repr__(self) -> str:
         state = "unreachable" if not self.reachable else "silent" if self.silent else "up"

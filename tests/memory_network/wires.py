@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kvcache.service.later import Fields, Held
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.introduction import hello, read_greeting
 from kvcache_client.core.link import Link
@@ -13,7 +14,7 @@ from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCach
 from kvcache_client.protocol.framing import FrameReader, pack_message
 from kvcache_client.protocol.limits import FRAME_SLACK, VALUE_BYTES
 from kvcache_client.protocol.verbs import Message, Request
-from memory_network.nodes import MemoryNode
+from memory_network.nodes import MemoryNode, as_reply
 from memory_network.weather import Weather
 
 if TYPE_CHECKING:
@@ -111,12 +112,17 @@ class Wire:
     def _execute(self, data: bytes) -> None:
         if self.broken:
             return
-        answers = [self.node.answer(message, self, self._reply_later) for message in self._reader.feed(data)]
-        self._reply(b"".join(pack_message(*answer) for answer in answers if answer))
+        replies = b""
+        for message in self._reader.feed(data):
+            try:
+                replies += pack_message(*self.node.answer(message))
+            except Held as held:
+                held.take(self, partial(self._reply_later, message))
+        self._reply(replies)
 
-    def _reply_later(self, answer: Message) -> None:
+    def _reply_later(self, message: Message, reply: Fields | KvCacheError) -> None:
         if not self.broken and self.node.reachable:
-            self._reply(pack_message(*answer))
+            self._reply(pack_message(*as_reply(message, reply)))
 
     def _reply(self, replies: bytes) -> None:
         if not replies:

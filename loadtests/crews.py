@@ -22,6 +22,7 @@ __all__ = ["WORKER", "Crew", "Work", "work"]
 WORKER: Final = "--worker"
 _READY: Final = b"ready\n"
 _READY_SECONDS: Final = 30.0
+_REPORT_BYTES: Final = 64 << 20
 
 Work: TypeAlias = Callable[[Mapping[str, Any], Callable[[], Awaitable[None]]], Awaitable[Mapping[str, Any]]]
 """Takes the task and what to await before the work begins; returns the report."""
@@ -40,7 +41,9 @@ class Crew:
             for task in self._tasks:
                 command = [sys.executable, "-m", self._module, WORKER, json.dumps(task)]
                 pipe = asyncio.subprocess.PIPE
-                self._workers.append(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
+                self._workers.append(
+                    await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=_REPORT_BYTES)
+                )
             async with asyncio.timeout(_READY_SECONDS):
                 await self._until_ready()
         except BaseException:

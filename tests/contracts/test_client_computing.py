@@ -11,7 +11,7 @@ import pytest
 from client_faces import Face
 from polling import wait_until
 
-from kvcache_client import AsyncClient, Client, InvalidOption, InvalidTtl
+from kvcache_client import AsyncClient, Client, ClientClosed, InvalidOption, InvalidTtl
 
 
 class Loader:
@@ -332,3 +332,46 @@ def test_a_holder_that_is_gone_frees_those_who_wait(one_node: Any) -> None:
         end.set()
         first.join()
         waiter.close()
+
+
+async def test_closing_the_client_ends_a_computation_and_those_who_wait(one_node: Any) -> None:
+    cache = AsyncClient(one_node.seeds, timeout=5.0)
+    loading, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        loading.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    calls = [asyncio.create_task(cache.get_or_compute("closed", hang, 60)) for _ in range(3)]
+    await loading.wait()
+    await cache.close()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ClientClosed] * 3
+    assert cancelled.is_set()
+
+
+async def test_a_loader_that_hangs_in_one_process_does_not_keep_another(one_node: Any, make: type[Any]) -> None:
+    loading, end = threading.Event(), threading.Event()
+    key = f"hung:{make.__name__}"
+
+    def hang() -> str:
+        loading.set()
+        end.wait()
+        return "too late"
+
+    with Client(one_node.seeds, timeout=5.0) as hanging:
+        thread = threading.Thread(target=lambda: hanging.get_or_compute(key, hang, 60, lease=0.3))
+        thread.start()
+        try:
+            await asyncio.to_thread(loading.wait)
+            other = Face(make(one_node.seeds, timeout=5.0))
+            assert await other.get_or_compute(key, Loader("value"), 60) == "value"
+            await other.close()
+        finally:
+            end.set()
+            await asyncio.to_thread(thread.join)
+        assert hanging.get(key) == "value"
+        assert hanging.brain.counters.void_fills == 1

@@ -144,12 +144,15 @@ def open_kvcache_http(address: str, timeout: float) -> KvCacheHttpAdapter:
         raise CannotRun(str(error)) from error
     why: Exception | None = None
     for seed in seeds:
+        client = _client(seed, timeout)
         try:
-            answer = _client(seed, timeout).request("GET", "/v1/topology")
+            answer = client.request("GET", "/v1/topology")
             members = json.loads(bytes(answer.read()))["members"]
         except (OSError, ValueError, LookupError, TypeError) as error:
             why = error
             continue
+        finally:
+            client.close()
         return KvCacheHttpAdapter({member["id"]: member["address"] for member in members}, timeout)
     raise CannotRun(f"no cluster answers HTTP at {address}: {why}") from why
 

@@ -88,3 +88,18 @@ def test_failed_reads_and_writes_in_doubt_are_told_apart() -> None:
     assert "get failed n1" in failing["locust rows"]
     assert "set in doubt n1" in silent["locust rows"]
     assert not silent["facts"].get("lost")
+
+
+def _late(*words: str) -> float:
+    ran = run_script("stall.py", *words)
+    lines = [line for line in ran.output.splitlines() if line.startswith("LATE ")]
+    assert ran.code == 0, ran.output
+    assert lines, ran.output
+    return float(lines[0].removeprefix("LATE "))
+
+
+def test_open_arrivals_show_all_that_a_stall_holds_up_where_closed_users_show_one_operation_each() -> None:
+    """A cache stands still for 1 s. At 200/s, 133 operations are due that will wait for more than a third of it."""
+    closed, opened = _late(), _late("--rate", "200")
+    assert closed < 20
+    assert opened > 80

@@ -131,4 +131,5 @@ def main(lie: str, users: str, evicting: str = "") -> None:
     print("FOUND " + json.dumps(found))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

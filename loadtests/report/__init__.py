@@ -4,7 +4,8 @@ Here lives drawing and the page. Never here: measuring.
 
     scale   numbers to places on an axis, and the ticks between
     chart   series to inline SVG
-    page    the frame: style, light and dark, phone and print, tooltips
+    frame   axes, marks, legend
+    page    the document: style, light and dark, phone and print, tooltips
     run_report  the report of one run
 """
 

@@ -222,10 +222,16 @@ class BreakableCluster:
             await self.wait_for_members([id])
 
     async def wait_for_members(self, ids: Iterable[str]) -> None:
-        """Return when every running node answers, by one epoch in which these are members that are up."""
+        """Return when every running node answers, by one epoch in which these are members that are up.
+
+        Raises ``RuntimeError`` with its last line if one of these ended by itself, ``TimeoutError`` if it takes too long.
+        """
         wanted = set(ids)
 
         async def agreed() -> bool:
+            for id in wanted:
+                if self.nodes[id].dead:
+                    raise RuntimeError(f"{id} ended by itself: {self.nodes[id].last_line()}")
             documents = await self._documents()
             epochs = {document.epoch for document in documents.values() if document is not None}
             newest = max(filter(None, documents.values()), key=lambda document: document.epoch, default=None)

@@ -31,7 +31,9 @@ class Event:
 _NODE, _CLUSTER, _PORT, _HTTP, _AUDIT = (
     *("kvcache.node", "kvcache.cluster", "kvcache.transport", "kvcache.http", "kvcache.audit"),
 )
-_SLOW_ADVICE: Final = "Look at the keys: fewer per batch, or smaller values. Every other request waited meanwhile."
+_SLOW_ADVICE: Final = (
+    "Every other request waited meanwhile. Fewer keys at once, smaller values, or a machine with less to do."
+)
 _BUG_ADVICE: Final = "A bug: report it with the traceback."
 
 EVENTS: Final[Mapping[str, Event]] = {
@@ -127,9 +129,7 @@ EVENTS: Final[Mapping[str, Event]] = {
             "copies_compared", _CLUSTER, _I, "compared all that this node answers first for; {copied} records copied"
         ),
         # What peers do
-        Event(
-            "slow_request", _PORT, _W, "{verb} of {keys} keys, the first {key}, took {ms} ms", _SLOW_ADVICE, rarely=True
-        ),
+        Event("slow_request", _PORT, _W, "{what} took {ms} ms", _SLOW_ADVICE, rarely=True),
         Event("request_bug", _PORT, _E, "bug in {verb}", _BUG_ADVICE),
         Event(
             "secrets_read",

@@ -41,8 +41,10 @@ def tell_slow(message: Message, seconds: float) -> None:
     keys = [field for field in message[2:] if isinstance(field, bytes)] if "key" in " ".join(spec.fields) else []
     if "record" in " ".join(spec.fields):
         keys = keys[::2]
-    first = shown_key(keys[0]) if keys else "-"
-    journal.say("slow_request", verb=spec.verb.name, keys=len(keys), key=first, ms=round(seconds * 1000, 1))
+    first = shown_key(keys[0]) if keys else ""
+    verb = spec.verb.name
+    what = f"{verb} of {len(keys)} keys, the first {first}," if len(keys) > 1 else f"{verb} {first}".strip()
+    journal.say("slow_request", what=what, verb=verb, keys=len(keys), key=first, ms=round(seconds * 1000, 1))
 
 
 def _say_nothing(message: Message, seconds: float) -> None:

@@ -32,7 +32,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(caplog):
     outage.over()
     assert waits == sorted(waits)
     assert [record.getMessage() for record in caplog.records] == [
-        "no news: nobody there; trying again until it answers",
+        "no news: ControlPlaneUnavailable: nobody there; trying again until it answers",
         "coordination answers again after 3 failed attempts",
     ]
 

@@ -51,8 +51,9 @@ async def _call(
 
 async def _measure(order: dict[str, Any]) -> dict[str, Any]:
     config = ClientConfig(timeout=order["timeout"], name="tails", **order.get("options", {}))
+    async with AsyncClient(order["seeds"], timeout=10.0) as filler:
+        await _fill(filler)
     async with AsyncClient(order["seeds"], config=config) as cache:
-        await _fill(cache)
         await _run(cache, order, order["warm_up"])
         counters = cache.brain.counters
         before = {name: getattr(counters, name, 0) for name in ("hedged_reads", "hedges_won", "retries")}

@@ -21,7 +21,7 @@ def client(network: MemoryNetwork) -> MemoryClient:
     client = network.client(balancing="primary", timeout=1.0)
     client.set("k", 1)
     client.get_many([f"{number}" for number in range(100)])
-    client.brain.hedges.tokens = 10.0
+    client.brain.hedges.tokens = client.brain.retries.tokens = 10.0
     return client
 
 

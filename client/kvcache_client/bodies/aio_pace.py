@@ -18,6 +18,8 @@ __all__ = ["Pace"]
 _WRITES_REMEMBERED: Final = 4096
 _TOGETHER_SECONDS: Final = 0.0005
 _COUNTED_TOGETHER: Final = 64
+_SAMPLE_SECONDS: Final = 0.002
+"""One answer in so many seconds is measured, and each that took longer than expected."""
 _GRACE_SECONDS: Final = 0.002
 """A timer that comes later than this tells of a busy event loop: the answers may lie in the socket already."""
 
@@ -29,7 +31,7 @@ class Pace:
 
     __slots__ = (
         *("_brain", "_clock", "_due", "_heard", "_hedging", "_kind", "_last", "_link", "_loop", "_node", "_sent"),
-        "_timer",
+        *("_sample_at", "_timer"),
     )
 
     def __init__(self, brain: Brain, link: Link, loop: asyncio.AbstractEventLoop) -> None:
@@ -46,6 +48,7 @@ class Pace:
         self._heard = link.received
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._sample_at = 0.0
 
     def sent(self) -> None:
         """What was enqueued has just left."""
@@ -74,8 +77,10 @@ class Pace:
         while sent and not answered < sent[0][0] <= answered + _HALF:
             began = sent.popleft()[1]
         now = self._clock()
-        self._brain.heard(self._node, now - began, now, link.received - self._heard)
-        self._heard = link.received
+        if now >= self._sample_at or now - began > self._node.ewma:
+            self._sample_at = now + _SAMPLE_SECONDS
+            self._brain.heard(self._node, now - began, now, link.received - self._heard)
+            self._heard = link.received
 
     def _wait_until(self, now: float, due: float) -> None:
         self._due = due

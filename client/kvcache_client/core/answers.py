@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.effects import Outcome
+from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan
 from kvcache_client.core.link import error_of
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import (
@@ -35,6 +35,7 @@ __all__ = [
     "REROUTE_ANSWERED",
     "REROUTE_PAUSE",
     "as_error",
+    "before_rerouting",
     "blame",
     "may_repeat",
     "may_reroute",
@@ -91,6 +92,13 @@ def _is_outdated(brain: Brain, failures: Mapping[str, KvCacheError]) -> bool:
     epoch = brain.require_view().epoch
     told = (error.detail for error in failures.values() if isinstance(error, NotOwner | StaleEpoch | NotReady))
     return any(isinstance(newest, int) and newest > epoch for newest in told)
+
+
+def before_rerouting(failures: Mapping[str, KvCacheError]) -> Plan[None]:
+    """Look at the newest topology, unless nodes only have too much to do, and wait a little."""
+    if not all(isinstance(error, Overloaded) for error in failures.values() if isinstance(error, REROUTE)):
+        yield REFRESH
+    yield Pause(REROUTE_PAUSE)
 
 
 def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:

@@ -31,6 +31,10 @@ class Balancing(Protocol):
         """Return the one of ``owners`` to ask."""
 
 
+_PREFERENCE: Final = 1.5
+"""By how much the first of two may be the dearer one: small differences are noise, and what goes to one node goes together."""
+
+
 class Primary:
     """Always the first owner: no balancing at all."""
 
@@ -97,7 +101,7 @@ class LeastResponseTime:
         else:
             first, second = self._pair(owners)
         one, other = nodes[first], nodes[second]
-        if one.ewma * (one.in_flight + 1) <= other.ewma * (other.in_flight + 1):
+        if one.ewma * (one.in_flight + 1) <= _PREFERENCE * other.ewma * (other.in_flight + 1):
             one.in_flight += 1
             return first
         other.in_flight += 1

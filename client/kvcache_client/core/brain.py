@@ -238,6 +238,14 @@ class Brain:
         self.counters.retries += requests
         return True
 
+    def may_hedge(self) -> bool:
+        """Say whether a read may be asked of a second node, and count it. Where much is repeated already, it may not."""
+        if self.retries.tokens < 1.0 or not self.hedges.take():
+            return False
+        self.retries.take()
+        self.counters.hedged_reads += 1
+        return True
+
     def policy(self, balancing: str | Balancing) -> Balancing:
         """Return the policy of that name, the same each time, or a caller's own. Raises ``InvalidOption``."""
         held = self._policies.get(balancing) if isinstance(balancing, str) else None

@@ -55,7 +55,7 @@ class TokenBucket:
 
 def retry_budget(clock: Callable[[], float]) -> TokenBucket:
     """Return the budget of repeated requests: a tenth of those asked for, and ten a second."""
-    return TokenBucket(clock, 0.1, 10.0, burst=1000.0, start=100.0)
+    return TokenBucket(clock, 0.1, 10.0, burst=1000.0, start=20.0)
 
 
 def hedge_budget(clock: Callable[[], float]) -> TokenBucket:

@@ -12,8 +12,8 @@ from itertools import islice
 
 from kvcache_client.core.answers import (
     REROUTE,
-    REROUTE_PAUSE,
     as_error,
+    before_rerouting,
     blame,
     may_repeat,
     may_reroute,
@@ -22,7 +22,7 @@ from kvcache_client.core.answers import (
 )
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import copies_needed
-from kvcache_client.core.effects import REFRESH, Ask, Pause, Plan, Within
+from kvcache_client.core.effects import REFRESH, Ask, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import ConnectionLost, InDoubt, KvCacheError, NotApplied, TooFewCopies
 from kvcache_client.protocol.record import is_tombstone, version_of
@@ -145,8 +145,7 @@ def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
                 yield from _bring_up(brain, view, partition, name, newest, held, deadline)
             return newest if newest and not is_tombstone(newest) else None
         if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline, failures):
-            yield REFRESH
-            yield Pause(REROUTE_PAUSE)
+            yield from before_rerouting(failures)
             if brain.clock() < deadline:
                 continue
         raise _too_few(brain, view, partition, level, len(held), failures)

@@ -31,10 +31,9 @@ def race(brain: Brain, view: View, partition: int, name: bytes, slow: Slow) -> P
     """Go on waiting for ``slow``, beside another owner if there is one and the budget allows; returns who said what."""
     others = [node for node in trusted_owners(brain, view, partition, name) if node != slow.node]
     others = [node for node in others if node not in brain.avoided]
-    if not others or not brain.hedges.take():
+    if not others or not brain.may_hedge():
         (outcome, _) = yield Race(slow, None)
         return [(slow.node, outcome)]
-    brain.counters.hedged_reads += 1
     other = brain.choose(tuple(others), brain.nodes)
     outcomes = yield Race(slow, (other, [0, _GET, name]))
     if is_answer(outcomes[1]) and outcomes[0] is None:

@@ -23,6 +23,7 @@ from kvcache_client.core.answers import (
     REROUTE_ANSWERED,
     REROUTE_PAUSE,
     as_error,
+    before_rerouting,
     blame,
     may_repeat,
     may_reroute,
@@ -34,7 +35,7 @@ from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import check_level
 from kvcache_client.core.copies import ask_copies, heal, missing_owners, read_at_level
-from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Slow, Within
+from kvcache_client.core.effects import Outcome, Plan, Slow, Within
 from kvcache_client.core.failing_open import is_forgiven
 from kvcache_client.core.hedging import race
 from kvcache_client.core.lookups import MissReason, why_failed
@@ -255,8 +256,7 @@ def read_carefully(
         if any(isinstance(error, passing) for error in failures.values()) and may_reroute(
             brain, deadline, failures, paid=paid
         ):
-            yield REFRESH
-            yield Pause(REROUTE_PAUSE)
+            yield from before_rerouting(failures)
             continue
         return (yield from ask_copies(brain, view, name, partition, failures, answered, deadline, paid=paid))
 

@@ -22,8 +22,8 @@ from typing import Final, NamedTuple
 
 from kvcache_client.core.answers import (
     REROUTE,
-    REROUTE_PAUSE,
     as_error,
+    before_rerouting,
     blame,
     time_left,
     time_spent,
@@ -31,7 +31,7 @@ from kvcache_client.core.answers import (
 )
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
-from kvcache_client.core.effects import REFRESH, Ask, Outcome, Pause, Plan, Within
+from kvcache_client.core.effects import Ask, Outcome, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied, StaleFence
 from kvcache_client.protocol.record import restamp, version_of
@@ -170,9 +170,9 @@ def write_carefully(
             resent = True
             continue
         if in_time and _fails_by(tally, REROUTE) and (paid or brain.retry()):
+            refused = dict(tally.failures)
             _forget(tally, REROUTE)
-            yield REFRESH
-            yield Pause(REROUTE_PAUSE)
+            yield from before_rerouting(refused)
             continue
         yield from _hint(brain, view, partition, name, record, tally, deadline)
         _remember_who_lacks_it(brain, view, partition, name, record, tally)

@@ -64,7 +64,7 @@ def ask_copies(
             answered = answered or node in view.owners[partition]
             held[node] = outcome[2] if outcome[1] == Status.OK else b""
     newest = max(held.values(), default=b"")
-    if _is_outdated(brain, name, newest):
+    if _is_outdated(brain, name, newest) and brain.clock() + brain.attempt <= deadline:
         yield REFRESH  # perhaps a flush has taken it, of which only the newest topology tells
     if _is_outdated(brain, name, newest):
         if missing:

@@ -57,7 +57,7 @@ from kvcache_client import AsyncClient, ClientConfig
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.routing import View
-from kvcache_client.placement.partitions import PARTITIONS
+from kvcache_client.placement.partitions import PARTITIONS, partition_of
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import NotReady
 from kvcache_client.protocol.record import TOMBSTONE_MS
@@ -86,7 +86,7 @@ class Node:
         self.timings = timings or Timings()
         self.incarnation = secrets.token_hex(8)
         self.started = time.monotonic()
-        self.store = Store(StoreConfig(options.memory), _wall_ms())
+        self.store = Store(StoreConfig(options.memory), _wall_ms(), lambda key: partition_of(key, self.service.seed))
         clock = HybridClock(_wall_ms, secrets.randbelow(WRITERS))
         reach = Reach(self._run, self._unreachable, time.monotonic)
         self.service = assemble(self._identity(), self.store, clock, self.statistics, reach)

@@ -78,9 +78,10 @@ def _shares(ownership: Ownership, me: str) -> tuple[tuple[int, ...], int]:
 
 def _balance(node: Node, ownership: Ownership | None) -> dict[str, float]:
     """Return how evenly records lie in the partitions that are this node's own."""
-    tables = node.store.tables
+    # A small store keeps some partitions in one table: each then counts as having its part of it.
+    tables, sharing = node.store.tables, node.store.sharing
     mine = _shares(ownership, node.options.id)[0] if ownership else ()
-    records = [len(tables[partition].main) + len(tables[partition].small) for partition in mine]
+    records = [(len(tables[partition].main) + len(tables[partition].small)) / sharing for partition in mine]
     return {
         "records_largest": max(records, default=0),
         "records_mean": sum(records) / len(records) if records else 0.0,

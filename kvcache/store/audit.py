@@ -31,7 +31,8 @@ def audit(store: Store) -> None:
 
 
 def _open_tables(store: Store) -> list[Table]:
-    return [table for table in store.tables if table is not EMPTY_TABLE]
+    firsts = store.tables[:: store.sharing]
+    return [table for table in firsts if table is not EMPTY_TABLE]
 
 
 def _tables(store: Store) -> list[str]:
@@ -41,8 +42,11 @@ def _tables(store: Store) -> list[str]:
     for number, table in enumerate(store.tables):
         if table is EMPTY_TABLE:
             continue
-        if table.number != number:
+        if table.number != number - number % store.sharing:
             faults.append(f"the table of partition {number} says {table.number}")
+        if table.number != number:
+            continue
+        faults += _strangers(store, table)
         if not (table.small or table.main or table.graves):
             faults.append(f"partition {number} is empty but has a table")
         values = [*table.small, *table.main]
@@ -53,6 +57,11 @@ def _tables(store: Store) -> list[str]:
         if any(record[FLAGS] < TOMBSTONE for record in table.graves.values()):
             faults.append(f"a value lies among the tombstones of partition {number}")
     return faults
+
+
+def _strangers(store: Store, table: Table) -> list[str]:
+    belongs = [store.shares(table, key) for home in (table.small, table.main, table.graves) for key in home]
+    return [] if all(belongs) else [f"a key of another partition lies in the table of {table.number}"]
 
 
 def _queues(store: Store) -> list[str]:

@@ -14,6 +14,8 @@ MIN_BUDGET_BYTES: Final = 1024 * 1024
 """The least budget: with less, the tables of the partitions leave no room for the hundred records an eviction policy needs."""
 
 _PARTITIONS_LIMIT: Final = 1 << 16
+_TABLE_BYTES: Final = 2 * 1024
+"""With less for each, the tables would take much of the memory; with more, their growing and shrinking leaves more holes."""
 _TOMBSTONE_SHARE: Final = 16
 
 
@@ -32,6 +34,13 @@ class StoreConfig:
         tombstones = self.tombstone_budget_bytes
         if tombstones is not None and not 0 <= tombstones <= self.budget_bytes:
             raise ValueError(f"tombstone_budget_bytes is {tombstones}; it must be 0 to the budget, {self.budget_bytes}")
+
+    def partitions_per_table(self) -> int:
+        """Return how many neighbouring partitions should share a table: a power of two, 1 unless the budget is small."""
+        sharing = 1
+        while sharing < self.partitions and self.budget_bytes * sharing < _TABLE_BYTES * self.partitions:
+            sharing *= 2
+        return sharing
 
     def tombstone_budget(self, budget_bytes: int) -> int:
         """Return the bytes that tombstones may take within ``budget_bytes``."""

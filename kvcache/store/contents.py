@@ -25,14 +25,23 @@ _PRIME: Final = (1 << 64) - 59
 _VERSION_AND_EXPIRY: Final = Struct(">Q6s")
 
 
+Belongs = Callable[[bytes], bool] | None
+"""Whether a key is of the partition that is meant; None where all keys of the table are."""
+
+
 def scan_table(
-    table: Table, after: bytes, limit_bytes: int, with_payload: bool, visible: Callable[[bytes | None], bytes | None]
+    table: Table,
+    after: bytes,
+    limit_bytes: int,
+    with_payload: bool,
+    visible: Callable[[bytes | None], bytes | None],
+    belongs: Belongs = None,
 ) -> tuple[list[tuple[bytes, bytes]], bool]:
     """Return records of keys above ``after``, or their headers, as ``Store.scan`` says."""
     homes = (table.main, table.small, table.graves)
     rows: list[tuple[bytes, bytes]] = []
     room = limit_bytes
-    for key in sorted([key for home in homes for key in home if key > after]):
+    for key in sorted([key for home in homes for key in home if key > after and (belongs is None or belongs(key))]):
         record = visible(table.find(key) or table.graves.get(key))
         if record is None:
             continue
@@ -44,7 +53,7 @@ def scan_table(
     return rows, False
 
 
-def digest_of(table: Table, forget_ms: int) -> int:
+def digest_of(table: Table, forget_ms: int, belongs: Belongs = None) -> int:
     """Return the sum of ``checksum(key) * version`` over all records, modulo a prime of 64 bits.
 
     ``forget_ms`` is the time up to which tombstones are over. A single other version always shows; a single key in the place
@@ -59,6 +68,6 @@ def digest_of(table: Table, forget_ms: int) -> int:
         over = over_ms.to_bytes(6, "big")
         for key, record in home.items():
             version, expiry = read(record)
-            if expiry > over:
+            if expiry > over and (belongs is None or belongs(key)):
                 total += (crc32(key) + 1) * (version + 1)
     return total % _PRIME

@@ -9,6 +9,8 @@ one out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kvcache.store.expiry import Wheel
 from kvcache.store.sizes import Ledger, entry_cost
 from kvcache.store.table import Table, close_if_empty, open_table
@@ -23,6 +25,8 @@ class Graves:
     """The tombstones of all partitions; they lie in ``Table.graves``, their bytes are in ``ledger``."""
 
     __slots__ = (
+        "_partition_of",
+        "_sharing",
         "_tables",
         "_tables_ledger",
         "budget_bytes",
@@ -36,8 +40,18 @@ class Graves:
         "wheel",
     )
 
-    def __init__(self, tables: list[Table], tables_ledger: Ledger, now_ms: int, budget_bytes: int) -> None:
+    def __init__(
+        self,
+        tables: list[Table],
+        tables_ledger: Ledger,
+        now_ms: int,
+        budget_bytes: int,
+        sharing: int = 1,
+        partition_of: Callable[[bytes], int] | None = None,
+    ) -> None:
         self._tables = tables
+        self._sharing = sharing
+        self._partition_of = partition_of
         self._tables_ledger = tables_ledger
         self.ledger = Ledger()
         self.wheel = Wheel(now_ms, self.ledger, self._forget_ms)
@@ -52,7 +66,7 @@ class Graves:
 
         The time to forget it must lie ahead.
         """
-        table = open_table(self._tables, partition, self._tables_ledger)
+        table = open_table(self._tables, partition, self._tables_ledger, self._sharing)
         table.graves[key] = grave
         self.wheel.add(key, table.number, expiry_of(grave))
         self.ledger.used += entry_cost(key, grave) + table.measure_graves()
@@ -66,7 +80,7 @@ class Graves:
             for oldest, number in self.wheel.soonest(_DROP_AT_ONCE):
                 self.remove(self._tables[number], oldest)
                 self.dropped += 1
-                self.thin.add(number)
+                self.thin.add(self._partition_of(oldest) if self._partition_of else number)
 
     def supersede(self, table: Table, key: bytes) -> None:
         """Remove the tombstone of a key because of a newer version, or because it is no longer wanted."""
@@ -84,7 +98,7 @@ class Graves:
         return len(due)
 
     def clear(self, table: Table) -> None:
-        """Remove all tombstones of a partition."""
+        """Remove all tombstones of a table."""
         for key, grave in table.graves.items():
             self.wheel.discard(key, table.number, expiry_of(grave))
             self.ledger.used -= entry_cost(key, grave)
@@ -92,7 +106,7 @@ class Graves:
         self.superseded += len(table.graves)
         table.graves.clear()
         self.ledger.used += table.measure_graves()
-        close_if_empty(self._tables, table, self._tables_ledger)
+        close_if_empty(self._tables, table, self._tables_ledger, self._sharing)
 
     def remove(self, table: Table, key: bytes) -> None:
         """Remove the tombstone of a key; the caller counts why."""
@@ -108,7 +122,7 @@ class Graves:
         if not left & (left - 1):
             self.ledger.used += table.shrink_graves()
             if not left:
-                close_if_empty(self._tables, table, self._tables_ledger)
+                close_if_empty(self._tables, table, self._tables_ledger, self._sharing)
 
     def _forget_ms(self, key: bytes, partition: int) -> int:
         return expiry_of(self._tables[partition].graves[key])

@@ -21,17 +21,18 @@ _NEVER6: Final = NEVER.to_bytes(6, "big")
 class LiveRecords:
     """The values of all partitions, expired or not. ``policy`` orders them, ``wheel`` times them, ``ledger`` counts bytes."""
 
-    __slots__ = ("_tables", "ledger", "policy", "wheel")
+    __slots__ = ("_sharing", "_tables", "ledger", "policy", "wheel")
 
-    def __init__(self, tables: list[Table], ledger: Ledger, now_ms: int) -> None:
+    def __init__(self, tables: list[Table], ledger: Ledger, now_ms: int, sharing: int = 1) -> None:
         self._tables = tables
+        self._sharing = sharing
         self.ledger = ledger
         self.policy = S3Fifo(tables, ledger)
         self.wheel = Wheel(now_ms, ledger, self._expiry_ms)
 
     def insert(self, partition: int, key: bytes, record: bytes) -> int:
         """Keep the record of a key that has none; return what it takes without the structures around it."""
-        table = open_table(self._tables, partition, self.ledger)
+        table = open_table(self._tables, partition, self.ledger, self._sharing)
         self.policy.admit(table, key, record)
         if record[8:14] != _NEVER6:
             self.wheel.add(key, table.number, expiry_of(record))
@@ -86,7 +87,7 @@ class LiveRecords:
         return due
 
     def clear(self, table: Table) -> int:
-        """Remove all records of a partition; return how many."""
+        """Remove all records of a table; return how many."""
         self.policy.clear(table)
         count = len(table.main) + len(table.small)
         for home in (table.main, table.small):
@@ -96,7 +97,7 @@ class LiveRecords:
                     self.wheel.discard(key, table.number, expiry_of(record))
             home.clear()
         self.ledger.used += table.measure()
-        close_if_empty(self._tables, table, self.ledger)
+        close_if_empty(self._tables, table, self.ledger, self._sharing)
         return count
 
     def _release(self, table: Table, key: bytes, record: bytes) -> None:
@@ -106,7 +107,7 @@ class LiveRecords:
         if not left & (left - 1):
             ledger.used += table.shrink()
             if not left:
-                close_if_empty(self._tables, table, ledger)
+                close_if_empty(self._tables, table, ledger, self._sharing)
 
     def _expiry_ms(self, key: bytes, partition: int) -> int:
         record = self._tables[partition].find(key)

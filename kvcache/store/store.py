@@ -3,15 +3,17 @@
 Here lives the rule which record a key holds, and when one goes. Never here: the wire, an await, a clock (the time is told by
 ``advance`` and stands still in between), or which partitions a node should hold.
 
-A key is always passed with its partition, which must follow from the key alone. The last writer wins: of two records the
-one with the higher version stays, and on a tie a tombstone, then the larger bytes; so puts may be repeated and reordered
-at will. A record is invisible from its expiry on, and then acts as the tombstone of its own version, whether its memory
-is reclaimed yet or not. A tombstone is over at a time of its own, which ``hold_tombstones`` makes stand still.
+A key is always passed with its partition, which must follow from the key alone. In a small store neighbouring partitions share
+a table, so that the tables do not take what the records need; what is done to one partition then looks at its keys.
+
+The last writer wins: of two records the one with the higher version stays, and on a tie a tombstone, then the larger bytes; so
+puts may be repeated and reordered at will. A record is invisible from its expiry on, and then acts as the tombstone of its own
+version, whether its memory is reclaimed yet or not. A tombstone is over at a time of its own, which ``hold_tombstones`` makes stand still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from kvcache.store.audit import audit
@@ -43,12 +45,15 @@ class Store:
 
     __slots__ = (
         "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_forget6", "_forget_ms", "_held",
-        "_ledger", "_wake_ms", "budget_bytes", "graves", "hits", "live", "missing", "now6", "now_ms", "policy", "tables",
-        "thin_graves", "uses",
+        "_ledger", "_partition_of", "_wake_ms", "budget_bytes", "graves", "hits", "live", "missing", "now6", "now_ms", "policy",
+        "sharing", "tables", "thin_graves", "uses",
     )  # fmt: skip
 
-    def __init__(self, config: StoreConfig, now_ms: int) -> None:
+    def __init__(self, config: StoreConfig, now_ms: int, partition_of: Callable[[bytes], int] | None = None) -> None:
+        """Without ``partition_of``, which tells the partition of a key, no two share a table."""
         self._config = config
+        self._partition_of = partition_of
+        self.sharing = config.partitions_per_table() if partition_of else 1
         self._ledger = ledger = Ledger()
         ledger.used = _SLOT_BYTES * config.partitions
         self.budget_bytes = config.budget_bytes
@@ -57,10 +62,11 @@ class Store:
         self._held = False
         self._forget_ms, self._forget6 = now_ms, self.now6  # the time for tombstones: now, or when they were held
         self.tables: list[Table] = [EMPTY_TABLE] * config.partitions
-        self.live = LiveRecords(self.tables, ledger, now_ms)
+        self.live = LiveRecords(self.tables, ledger, now_ms, self.sharing)
         self.policy = self.live.policy
         self.uses = self.policy.uses
-        self.graves = Graves(self.tables, ledger, now_ms, config.tombstone_budget(config.budget_bytes))
+        tombstones = config.tombstone_budget(config.budget_bytes)
+        self.graves = Graves(self.tables, ledger, now_ms, tombstones, self.sharing, partition_of)
         self.thin_graves = self.graves.thin
         """Partitions that gave tombstones up before their time: deletes may come undone there until they are repaired.
 
@@ -139,9 +145,17 @@ class Store:
         """Forget a whole partition, tombstones included."""
         self.thin_graves.discard(partition)
         table = self.tables[partition]
-        if table is not EMPTY_TABLE:
+        if table is EMPTY_TABLE:
+            return
+        if self.sharing == 1:
             self.graves.clear(table)
             self._dropped += self.live.clear(table)
+            return
+        for key in self._keys(partition, table.graves):
+            self.graves.supersede(table, key)
+        for key in self._keys(partition, table.main) + self._keys(partition, table.small):
+            self.live.take(table, key)
+            self._dropped += 1
 
     def forget(self, partition: int, key: bytes, version: int) -> bool:
         """Forget the record or tombstone of ``key`` without a trace, if it still has exactly this version; returns whether.
@@ -167,14 +181,16 @@ class Store:
         Records are as ``records`` gives them; without payload only the header of each. They stop after the one with which
         keys and records reach ``limit_bytes``; there is at least one if any is left. Begin with ``b""``.
         """
-        return scan_table(self.tables[partition], after, limit_bytes, with_payload, self._visible)
+        return scan_table(
+            self.tables[partition], after, limit_bytes, with_payload, self._visible, self._belongs(partition)
+        )
 
     def digest(self, partition: int) -> int:
         """Return 64 bits that are equal in stores which hold the same versions of the same keys, 0 if there are none.
 
         Tombstones count, and an expired record does as its tombstone. See ``contents.digest_of`` for what may be missed.
         """
-        return digest_of(self.tables[partition], self._forget_ms)
+        return digest_of(self.tables[partition], self._forget_ms, self._belongs(partition))
 
     def hold_tombstones(self, held: bool) -> None:
         """Keep tombstones whose time comes to be over from now on, and let them act, until they are let go of again.
@@ -190,7 +206,7 @@ class Store:
         """Yield each key of a partition with its record, tombstones included, as they are now; later changes do not show."""
         table = self.tables[partition]
         homes = (table.main, table.small, table.graves)
-        visible = ((key, self._visible(record)) for home in homes for key, record in home.items())
+        visible = ((key, self._visible(home[key])) for home in homes for key in self._keys(partition, home))
         return iter([(key, record) for key, record in visible if record is not None])
 
     def advance(self, now_ms: int, work: int = 1000) -> bool:
@@ -260,6 +276,21 @@ class Store:
     def check(self) -> None:
         """Recount everything. Raises ``StoreCorrupted`` that names what is off. Takes time in proportion to the store."""
         audit(self)
+
+    def shares(self, table: Table, key: bytes) -> bool:
+        """Say whether ``key`` is of one of the partitions that have this table, as far as its partition can be told."""
+        return self._partition_of is None or self.tables[self._partition_of(key)] is table
+
+    def _belongs(self, partition: int) -> Callable[[bytes], bool] | None:
+        # What a shared table holds of others is told apart; None where there is nothing to tell.
+        partition_of = self._partition_of
+        if partition_of is None or self.sharing == 1:
+            return None
+        return lambda key: partition_of(key) == partition
+
+    def _keys(self, partition: int, home: dict[bytes, bytes]) -> list[bytes]:
+        belongs = self._belongs(partition)
+        return list(home) if belongs is None else [key for key in home if belongs(key)]
 
     def _put_new(self, partition: int, key: bytes, record: bytes) -> Put:
         # No value of this key is stored.

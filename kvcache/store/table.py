@@ -1,4 +1,4 @@
-"""One partition's memory: plain dicts from key to record.
+"""One partition's memory, or that of some neighbouring ones in a small store: plain dicts from key to record.
 
 Here lives the container and the bytes its dicts take. Never here: which record is kept or thrown out.
 
@@ -17,7 +17,10 @@ __all__ = ["EMPTY_TABLE", "TABLE_BYTES", "Table", "close_if_empty", "open_table"
 
 
 class Table:
-    """The records of one partition. ``small`` and ``main`` hold live ones (see ``eviction``), ``graves`` tombstones."""
+    """The records of one partition. ``small`` and ``main`` hold live ones (see ``eviction``), ``graves`` tombstones.
+
+    ``number`` is that of the partition, of the first one where several share a table.
+    """
 
     __slots__ = ("graves", "graves_size", "main", "main_size", "number", "small", "small_size")
 
@@ -82,17 +85,20 @@ EMPTY_TABLE: Final = Table(-1)
 """Stands for every partition that holds nothing, so that a read needs no test for one. Never written to."""
 
 
-def open_table(tables: list[Table], number: int, ledger: Ledger) -> Table:
-    """Return the table of a partition, a new one if it held nothing."""
+def open_table(tables: list[Table], number: int, ledger: Ledger, sharing: int = 1) -> Table:
+    """Return the table of a partition, a new one if it held nothing. ``sharing`` partitions have it together."""
     table = tables[number]
     if table is EMPTY_TABLE:
-        tables[number] = table = Table(number)
+        first = number - number % sharing
+        table = Table(first)
+        tables[first : first + sharing] = [table] * len(tables[first : first + sharing])
         ledger.used += TABLE_BYTES
     return table
 
 
-def close_if_empty(tables: list[Table], table: Table, ledger: Ledger) -> None:
+def close_if_empty(tables: list[Table], table: Table, ledger: Ledger, sharing: int = 1) -> None:
     """Let a table go that holds nothing any more. Its dicts must have been shrunk."""
-    if not (table.small or table.main or table.graves) and tables[table.number] is table:
-        tables[table.number] = EMPTY_TABLE
+    first = table.number
+    if not (table.small or table.main or table.graves) and tables[first] is table:
+        tables[first : first + sharing] = [EMPTY_TABLE] * len(tables[first : first + sharing])
         ledger.used -= TABLE_BYTES

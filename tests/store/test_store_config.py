@@ -42,6 +42,33 @@ def test_a_figure_out_of_range_is_refused_with_the_figure_and_the_limit(
     assert [word for word in words if word not in str(caught.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("budget", "partitions", "sharing"),
+    [(256 * MIB, 16384, 1), (32 * MIB, 16384, 1), (16 * MIB, 16384, 2), (MIB, 16384, 32), (MIB, 4, 1), (MIB, 1, 1)],
+)
+def test_so_many_partitions_share_a_table_that_each_table_has_room(budget: int, partitions: int, sharing: int) -> None:
+    assert StoreConfig(budget, partitions=partitions).partitions_per_table() == sharing
+
+
+def test_partitions_share_no_table_where_their_keys_cannot_be_told_apart() -> None:
+    config = StoreConfig(MIB, partitions=16384)
+    assert Store(config, 0).sharing == 1
+    assert Store(config, 0, lambda key: key[0]).sharing == 32
+
+
+def test_a_small_store_holds_many_more_records_when_partitions_share_tables() -> None:
+    def filled(store: Store) -> int:
+        for number in range(40_000):
+            key = number.to_bytes(4, "big")
+            store.put(number % 16384, key, bytes(7) + b"\x01" + b"\xff" * 6 + b"\x01" + bytes(100))
+        store.check()
+        return len(store)
+
+    config = StoreConfig(4 * MIB, partitions=16384)
+    shared = filled(Store(config, 0, lambda key: int.from_bytes(key, "big") % 16384))
+    assert shared > 1.5 * filled(Store(config, 0))
+
+
 def test_a_store_cannot_be_resized_below_the_least_budget_and_keeps_the_one_it_has() -> None:
     store = Store(StoreConfig(2 * MIB, partitions=16), now_ms=0)
     with pytest.raises(ValueError, match="1048576"):

@@ -67,10 +67,13 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self, tombstones: int | None, phase: int) -> None:
         self.now_ms = START_MS + phase
         self.held_ms: int | None = None
-        self.store = Store(StoreConfig(MIN_BUDGET_BYTES, tombstones, PARTITIONS), self.now_ms)
+        self.store = self.make_store(tombstones)
         self.model: dict[bytes, bytes] = {}
         self.digests: dict[frozenset[tuple[bytes, int]], int] = {frozenset(): 0}
         self.gets = self.evictions = self.tombstones_dropped = 0
+
+    def make_store(self, tombstones: int | None) -> Store:
+        return Store(StoreConfig(MIN_BUDGET_BYTES, tombstones, PARTITIONS), self.now_ms)
 
     @property
     def forget_ms(self) -> int:
@@ -254,6 +257,19 @@ class StoreMachine(RuleBasedStateMachine):
     def a_recount_agrees(self) -> None:
         self.store.check()
 
+
+class SharedTables(StoreMachine):
+    """So many partitions for so little memory that these four share one table."""
+
+    def make_store(self, tombstones: int | None) -> Store:
+        config = StoreConfig(MIN_BUDGET_BYTES, tombstones, 512 * PARTITIONS)
+        store = Store(config, self.now_ms, partition_of)
+        assert store.sharing == PARTITIONS
+        return store
+
+
+SharedTables.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSharedTablesAgainstAModel = SharedTables.TestCase
 
 StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestStoreAgainstAModel = StoreMachine.TestCase

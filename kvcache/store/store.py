@@ -8,7 +8,8 @@ a table, so that the tables do not take what the records need; what is done to o
 
 The last writer wins: of two records the one with the higher version stays, and on a tie a tombstone, then the larger bytes; so
 puts may be repeated and reordered at will. A record is invisible from its expiry on, and then acts as the tombstone of its own
-version, whether its memory is reclaimed yet or not. A tombstone is over at a time of its own, which ``hold_tombstones`` makes stand still.
+version, whether its memory is reclaimed yet or not. A tombstone is over at a time of its own, which ``hold_tombstones`` makes
+stand still.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _hit_chart(trace: str, sizes: Mapping[int, Mapping[str, HitPoint]]) -> str:
     series = [
         Series(
             system,
-            [(mib * _MIB, at[system].hit_ratio) for mib, at in sorted(sizes.items()) if system in at],
+            [(mib, at[system].hit_ratio) for mib, at in sorted(sizes.items()) if system in at],
             _SYSTEMS.index(system),
         )
         for system in _SYSTEMS
@@ -86,10 +86,9 @@ def _hit_chart(trace: str, sizes: Mapping[int, Mapping[str, HitPoint]]) -> str:
     return line_chart(
         Chart(
             f"Hit ratio on {trace}",
-            "memory",
+            "MiB of memory",
             "hits among gets",
             series,
-            x_text=bytes_text,
             y_text=share_text,
             y_from=None,
             note=_EQUAL_BYTES,

@@ -40,6 +40,7 @@ from kvcache.descriptors import room_for_connections
 from kvcache.events import journal
 from kvcache.janitor import Janitor
 from kvcache.loop_lag import LoopLag
+from kvcache.machine import describe_machine
 from kvcache.node_statistics import describe_node
 from kvcache.options import NodeOptions
 from kvcache.port_limits import port_limits
@@ -102,7 +103,10 @@ class Node:
         self.service.forward = self.control.handover.forward
         self.service.add(PeerVerbs(self.service, self.control, self.service.fences).handlers)
         self._access = Access(options, os.environ)
-        limits, http_limits = port_limits(options, room_for_connections(options.max_connections))
+        room = room_for_connections(options.max_connections)
+        limits, http_limits = port_limits(options, room)
+        counts = {"connections": room, "connections_wanted": options.max_connections}
+        self.control.machine = lambda: describe_machine() | counts
         self._door = HttpFrontDoor(self, http_limits, self._access.guard)
         watch = RequestWatch(options.slow_ms / 1000, tell_slow)
         watch.follow(self.service)

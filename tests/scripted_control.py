@@ -63,6 +63,9 @@ class ScriptedControl:
     async def locks(self) -> list[dict[str, Any]]:
         return [{"resource": name, "fence": fence, "doing": what} for name, (_, fence, what) in self.held.items()]
 
+    async def examine(self) -> dict[str, Any]:
+        return {"machine": {"descriptors": 9}, "coordinator": None}
+
 
 def finished(work: Awaitable[Any]) -> Any:
     """Run work that waits for nothing to its end and return its result."""

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from kvcache.cluster import changes
+from kvcache.cluster.examination import examine_coordinator
 from kvcache.cluster.handover import Handover
 from kvcache.cluster.loader import Loader
 from kvcache.cluster.lock_store import Held, LockStore
@@ -62,6 +63,7 @@ class NodeControl:
         self._locks = locks
         self.heard_from: Callable[[str], None] = lambda node: None
         self.floor: Callable[[str], Awaitable[int]]
+        self.machine: Callable[[], dict[str, Any]] = dict
 
     def report(self) -> dict[str, Any]:
         """Return how far this node is with what is going on, as plain data (``decisions.Report``)."""
@@ -178,6 +180,12 @@ class NodeControl:
     async def locks(self) -> list[dict[str, Any]]:
         """Return the locks that are held, as plain data."""
         return [asdict(held) for held in await self._store().locks()]
+
+    async def examine(self) -> dict[str, Any]:
+        """Return what this node sees of its machine and its coordinator, as plain data."""
+        registry = self._registry
+        seen = None if registry is None else await examine_coordinator(registry.coordinator)
+        return {"machine": self.machine(), "coordinator": seen}
 
     def _store(self) -> LockStore:
         if self._locks is None:

@@ -287,3 +287,22 @@ def wait_healthy(
         raise typer.Exit(ExitCode.NEGATIVE) from error
     outcome = {"healthy": True, "epoch": topology.epoch, "members": len(topology.members)}
     _show(outcome, as_json, f"healthy: {len(topology.members)} members, epoch {topology.epoch}")
+
+
+@admin.command(epilog=CODES_HELP)
+@reported
+def doctor(seeds: Seeds = DEFAULT_SEEDS, as_json: AsJson = False) -> None:
+    """Look for what is wrong, or soon will be, and say what to do about it. Exit code 1 if something must be done now."""
+    from kvcache.cluster.doctor.gathering import examine
+
+    outcome = _operate(seeds, lambda admin, _: examine(admin), quiet=as_json)
+    if as_json:
+        print_json(outcome)
+    else:
+        for found in outcome["findings"]:
+            where = f" {found['node']}:" if found["node"] else ""
+            print(f"{found['severity']} ({found['check']}){where} {found['text']}\n    {found['advice']}")
+        worst = "nothing that must be done now" if outcome["healthy"] else "something must be done"
+        print(f"{outcome['members']} members, {len(outcome['checks'])} checks: {worst}")
+    if not outcome["healthy"]:
+        raise typer.Exit(ExitCode.NEGATIVE)

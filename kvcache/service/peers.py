@@ -65,6 +65,9 @@ class Control(Protocol):
     def locks(self) -> Awaitable[list[dict[str, Any]]]:
         """Return the locks that are held, as plain data."""
 
+    def examine(self) -> Awaitable[dict[str, Any]]:
+        """Return what this node sees of its machine and its coordinator, as plain data."""
+
 
 class PeerVerbs:
     """The verbs that only nodes and operators need, and the locks."""
@@ -87,6 +90,7 @@ class PeerVerbs:
             Verb.RENEW: self._renew,
             Verb.UNLOCK: self._unlock,
             Verb.LOCKS: self._locks,
+            Verb.EXAMINE: self._examine,
         }
 
     # Data, read partition by partition
@@ -207,6 +211,12 @@ class PeerVerbs:
     def _locks(self, message: Message) -> Reply:
         _, _ = message
         raise _as_json(self._control.locks())
+
+    # Looking for what is about to go wrong
+
+    def _examine(self, message: Message) -> Reply:
+        _, _ = message
+        raise _as_json(self._control.examine())
 
     def __repr__(self) -> str:
         return f"<PeerVerbs of {self._service.identity.node} {self.fences!r}>"

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from kvcache.cluster.doctor import gathering
+from kvcache.cluster.doctor.table import CHECKS
 from kvcache.commands import admin as commands
 from kvcache_client.protocol.errors import AdminBusy, ControlPlaneUnavailable, DeadlineExceeded, SnapshotDamaged
 
@@ -98,7 +100,7 @@ def test_a_dry_run_is_shown_as_a_table_and_is_the_only_rebalancing(run, fake):
 
 
 def test_repair_tells_how_much_was_copied(run, fake):
-    fake.answers["repair"] = {"partitions": 16384, "compared": 9, "copied": 4, "fence": 1}
+    fake.answers["repair"] = {"partitions": 16384, "compared": 9, "copied": 4, "fence": 1, "skipped": {}}
     assert run("admin", "repair").stdout == "16384 partitions compared, 4 records copied\n"
 
 
@@ -146,4 +148,33 @@ def test_a_real_cluster_is_operated(up, shell, tmp_path):
     assert kvcache("get", "user:1").stdout == "Ada\n"
     assert kvcache("admin", "drain", "nobody").returncode == 2
     assert kvcache("admin", "wait-healthy").returncode == 0
+    examined = kvcache("admin", "doctor", "--json")
+    told = json.loads(examined.stdout)
+    on_this_machine = {"swap", "memory"}  # what the machine of the tests has to spare is its own affair
+    assert {row["check"] for row in told["findings"]} - on_this_machine == {
+        "zones",
+        "redis-persistence",
+        "redis-access",
+    }
+    assert {row["check"] for row in told["findings"] if row["severity"] == "error"} <= on_this_machine
+    assert told["checks"] == list(CHECKS)
+    assert examined.returncode == (0 if told["healthy"] else 1)
     assert cluster.stop() == 0
+
+
+def found(severity):
+    return {"severity": severity, "check": "swap", "node": "n1", "text": "has 2MiB in swap", "advice": "swapoff -a"}
+
+
+@pytest.mark.parametrize(("severity", "code"), [("error", 1), ("warning", 0), ("note", 0)])
+def test_the_doctor_says_what_to_do_and_fails_at_errors_only(run, fake, monkeypatch, severity, code):
+    outcome = {"members": 3, "checks": ["swap"], "healthy": code == 0, "findings": [found(severity)]}
+    monkeypatch.setattr(gathering, "examine", lambda admin: answered(outcome))
+    shown = run("admin", "doctor")
+    assert shown.exit_code == run("admin", "doctor", "--json").exit_code == code
+    assert f"{severity} (swap) n1: has 2MiB in swap\n    swapoff -a\n3 members, 1 checks: " in shown.stdout
+    assert json.loads(run("admin", "doctor", "--json").stdout) == outcome
+
+
+async def answered(outcome):
+    return outcome

@@ -75,6 +75,11 @@ def test_each_resource_has_fences_of_its_own(core):
     assert json.loads(document)["fences"] == {"job": 9, "topology": 2}
 
 
+def test_what_a_node_sees_of_its_machine_comes_as_json(core):
+    (status, document) = core.ask(Verb.EXAMINE)
+    assert (status, json.loads(document)) == (Status.OK, {"machine": {"descriptors": 9}, "coordinator": None})
+
+
 def test_what_is_restored_never_beats_what_is_newer(core, record):
     core.put(b"k", record(10))
     asked = core.service.epoch, b"k", record(5), b"other", record(5)

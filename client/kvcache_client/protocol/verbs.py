@@ -76,6 +76,7 @@ class Verb(IntEnum):
     RELEASE = 30
     COPY = 31
     RECALL = 32
+    EXAMINE = 33
 
 
 class Status(IntEnum):
@@ -302,6 +303,13 @@ VERBS: Final[Mapping[Verb, VerbSpec]] = {
             ("epoch", "key", "operation"),
             ("OK outcome", "MISS"),
             "what came of an operation; MISS: this node does not know it",
+        ),
+        VerbSpec(
+            Verb.EXAMINE,
+            (),
+            ("OK document",),
+            "what this node sees of its machine and its coordinator, JSON in bytes",
+            _ADMINS,
         ),
     )
 }

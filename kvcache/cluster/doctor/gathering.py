@@ -1,0 +1,83 @@
+"""Gathering: what a cluster tells to whoever looks for what is wrong.
+
+Here lives asking every member, and the outcome as plain data. Never here: what the answers mean (``table``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from kvcache.cluster.admin import Admin
+from kvcache.cluster.controller import reports_of
+from kvcache.cluster.decisions import Report
+from kvcache.cluster.doctor.facts import Facts, NodeFacts, Severity
+from kvcache.cluster.doctor.table import CHECKS, diagnose
+from kvcache_client.core.effects import Outcome, Plan, Within
+from kvcache_client.core.reading import as_error
+from kvcache_client.placement.topology import Topology
+from kvcache_client.protocol.errors import KvCacheError
+from kvcache_client.protocol.verbs import Verb
+
+__all__ = ["examine", "gather"]
+
+_ASK_SECONDS: Final = 4.0
+"""What an examination may take: a node asks its coordinator six times, each within 0.6 s, and gives up at the first silence."""
+
+
+async def examine(admin: Admin) -> dict[str, Any]:
+    """Return what is wrong with the cluster, as plain data: ``healthy``, ``findings``, and the ``checks`` that were made.
+
+    Raises ``Forbidden`` to whoever is no admin.
+    """
+    facts = await gather(admin)
+    findings = diagnose(facts)
+    return {
+        "cluster": facts.topology.cluster,
+        "epoch": facts.topology.epoch,
+        "members": len(facts.topology.members),
+        "healthy": not any(finding.severity is Severity.ERROR for finding in findings),
+        "checks": list(CHECKS),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+async def gather(admin: Admin) -> Facts:
+    """Ask every member that is not taken for dead."""
+    topology = await admin.topology()
+    statistics: Mapping[str, dict[str, Any] | KvCacheError] = await admin.client.node_statistics()
+    seen = await admin.client.run(_examinations(topology))
+    reports = await admin.client.run(reports_of(topology))
+    nodes = {
+        member.id: _facts_of(statistics.get(member.id), seen.get(member.id), reports.get(member.id))
+        for member in topology.members
+    }
+    return Facts(topology, nodes)
+
+
+def _examinations(topology: Topology) -> Plan[dict[str, dict[str, Any] | KvCacheError]]:
+    nodes = [member.id for member in topology.members if member.state != "down"]
+    outcomes = yield Within([(node, [0, Verb.EXAMINE]) for node in nodes], _ASK_SECONDS)
+    return {node: _document(outcome, node) for node, outcome in zip(nodes, outcomes, strict=True)}
+
+
+def _document(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
+    error = as_error(outcome, node, Verb.EXAMINE)
+    if error is not None:
+        return error
+    document: dict[str, Any] = json.loads(outcome[2])  # type: ignore[index]  # as_error let only messages through
+    return document
+
+
+def _facts_of(
+    statistics: dict[str, Any] | KvCacheError | None,
+    seen: dict[str, Any] | KvCacheError | None,
+    report: Report | None,
+) -> NodeFacts:
+    if not isinstance(statistics, dict):
+        return NodeFacts(silence=str(statistics or "it is not asked"))
+    if not isinstance(seen, dict):
+        return NodeFacts(statistics, report, unexamined=str(seen or "it is not asked"))
+    return NodeFacts(statistics, report, seen.get("machine") or {}, seen.get("coordinator"))

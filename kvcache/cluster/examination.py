@@ -12,12 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from redis.exceptions import AuthenticationError
+from redis import exceptions
 
 from kvcache.cluster.coordinator import Coordinator
 from kvcache_client.protocol.errors import ControlPlaneUnavailable
 
 __all__ = ["examine_coordinator", "fields_of"]
+
+_POOLED: Final = 8
+"""Connections that may have to be found out to be dead."""
 
 _NUMBERS: Final = {"used_memory", "maxmemory", "aof_enabled", "loading", "uptime_in_seconds"}
 _TEXTS: Final = {
@@ -36,7 +39,7 @@ async def examine_coordinator(
     facts: dict[str, Any] = {"server": coordinator.server, "error": None}
     try:
         asked = wall_ms()
-        seconds, microseconds = await coordinator.ask("TIME")
+        seconds, microseconds = await _ask(coordinator, "TIME")
         answered, theirs = wall_ms(), int(seconds) * 1000 + int(microseconds) // 1000
         facts["ahead_ms"] = [asked - theirs - 1, answered - theirs + 1]  # both clocks are cut to whole milliseconds
         facts["info"] = fields_of(await _unless_refused(coordinator, "INFO") or {})
@@ -54,10 +57,21 @@ def fields_of(info: Any) -> dict[str, Any]:
     return {name: value if name in _NUMBERS and isinstance(value, int) else str(value) for name, value in known.items()}
 
 
+async def _ask(coordinator: Coordinator, *command: str) -> Any:
+    """Ask; and again where a connection proves to be of the server's former life, which shows only when it is used."""
+    for _ in range(_POOLED):
+        try:
+            return await coordinator.ask(*command)
+        except ControlPlaneUnavailable as error:
+            if not isinstance(error.__cause__, exceptions.ConnectionError):  # it refuses, or is silent
+                raise
+    return await coordinator.ask(*command)
+
+
 async def _unless_refused(coordinator: Coordinator, *command: str) -> Any:
     """Return the answer to a command, or None when the server answers that we may not ask."""
     try:
-        return await coordinator.ask(*command)
+        return await _ask(coordinator, *command)
     except ControlPlaneUnavailable as error:
         if error.detail is None:  # no answer at all
             raise
@@ -77,7 +91,7 @@ async def _is_open(coordinator: Coordinator) -> bool | None:
     try:
         await stranger.ask("PING")
     except ControlPlaneUnavailable as error:
-        return False if isinstance(error.__cause__, AuthenticationError) else None
+        return False if isinstance(error.__cause__, exceptions.AuthenticationError) else None
     else:
         return True
     finally:

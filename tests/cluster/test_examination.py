@@ -1,5 +1,9 @@
 """What a coordinator is found to be: asked as a node, whatever that node may ask."""
 
+import asyncio
+import time
+
+from kvcache.cluster.embedded import EmbeddedValkey
 from kvcache.cluster.examination import examine_coordinator
 
 
@@ -14,8 +18,6 @@ async def test_an_open_server_is_described(coordinator):
 
 
 async def test_a_clock_that_is_ahead_is_seen_to_be(coordinator):
-    import time
-
     seen = await examine_coordinator(coordinator, lambda: time.time_ns() // 1_000_000 + 60_000)
     least, most = seen["ahead_ms"]
     assert least <= 60_000 <= most
@@ -41,3 +43,11 @@ async def test_a_server_that_is_gone_is_an_error_and_nothing_else(coordinator, v
     seen = await examine_coordinator(coordinator)
     assert "does not answer" in seen["error"]
     assert set(seen) == {"server", "error"}
+
+
+async def test_connections_of_the_servers_former_life_are_not_taken_for_its_silence(coordinators, valkey):
+    coordinator = coordinators(valkey.url)
+    await asyncio.gather(*(coordinator.ask("PING") for _ in range(4)))  # so many are in the pool
+    await valkey.stop()
+    async with EmbeddedValkey(valkey.port):
+        assert (await examine_coordinator(coordinator))["error"] is None

@@ -5,8 +5,8 @@ Here lives asking every member, and the outcome as plain data. Never here: what 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -23,8 +23,8 @@ from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["examine", "gather"]
 
-_ASK_SECONDS: Final = 4.0
-"""What an examination may take: a node asks its coordinator six times, each within 0.6 s, and gives up at the first silence."""
+_ASK_SECONDS: Final = 2.0
+"""What an examination may take. A coordinator that is silent costs a node 0.6 s: it does not ask again."""
 
 
 async def examine(admin: Admin) -> dict[str, Any]:
@@ -47,9 +47,10 @@ async def examine(admin: Admin) -> dict[str, Any]:
 async def gather(admin: Admin) -> Facts:
     """Ask every member that is not taken for dead."""
     topology = await admin.topology()
-    statistics: Mapping[str, dict[str, Any] | KvCacheError] = await admin.client.node_statistics()
-    seen = await admin.client.run(_examinations(topology))
-    reports = await admin.client.run(reports_of(topology))
+    client = admin.client
+    statistics, seen, reports = await asyncio.gather(  # together, or who is silent is waited for three times
+        client.node_statistics(), client.run(_examinations(topology)), client.run(reports_of(topology))
+    )
     nodes = {
         member.id: _facts_of(statistics.get(member.id), seen.get(member.id), reports.get(member.id))
         for member in topology.members

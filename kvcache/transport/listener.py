@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
 from kvcache.events import journal
@@ -37,6 +38,12 @@ from kvcache_client.protocol.framing import is_stream_byte
 __all__ = ["Door", "Listener"]
 
 _SWEEP_SECONDS: Final = 0.5
+"""How often each connection is looked at."""
+
+_SWEPT_AT_ONCE: Final = 500
+_PART_SECONDS: Final = 0.01
+"""So many connections, and then others have their turn: looking at ten thousand in one go takes milliseconds."""
+
 
 _FLUSH_SECONDS: Final = 1.0
 """What peers get at the end to take their replies, and to see that nothing more comes."""
@@ -85,6 +92,8 @@ class Listener:
         self._drained = asyncio.Event()
         self._drained.set()
         self._unsniffed: set[_Sniffer] = set()
+        self._unswept: Iterator[StreamConnection | _Sniffer] | None = None
+        self._round_began = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._stopping = False
 
@@ -137,16 +146,26 @@ class Listener:
                     stream.close()
 
     def _sweep(self) -> None:
-        """Close what has kept us waiting too long. One timer for all connections, none for each."""
+        """Close what has kept us waiting too long. One timer for all connections, none for each; a part of them at a time."""
         now = self._now()
-        connections: list[StreamConnection | _Sniffer] = [*self._streams, *self._unsniffed]
-        for connection in connections:
+        if self._unswept is None:
+            everybody: list[StreamConnection | _Sniffer] = [*self._streams, *self._unsniffed]
+            self._unswept, self._round_began = iter(everybody), now
+        part = list(islice(self._unswept, _SWEPT_AT_ONCE))
+        for connection in part:
             reason = connection.overdue(now)
             if reason is not None:
                 self.counters.overdue += 1
                 journal.say("connection_overdue", at=now, reason=reason)
                 connection.abort()
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+        if len(part) == _SWEPT_AT_ONCE:
+            self._sweep_in(_PART_SECONDS)
+        else:  # all have had their turn
+            self._unswept = None
+            self._sweep_in(max(0.0, self._round_began + _SWEEP_SECONDS - now))
+
+    def _sweep_in(self, seconds: float) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(seconds, self._sweep)
 
     def turns_away(self, network: str) -> bool:
         """Say whether a connection from ``network`` must be closed at once, and count it."""
@@ -252,6 +271,8 @@ class _Sniffer(asyncio.Protocol):
 
     def overdue(self, now: float) -> str | None:
         limit = self._listener.limits.hello_seconds
+        if self._done:
+            return None
         return f"no first byte within {limit:g} s" if now - self._since > limit else None
 
     def abort(self) -> None:

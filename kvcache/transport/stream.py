@@ -47,6 +47,9 @@ _SLICE: Final = 16
 """Messages whose replies leave together. A rest of less than half as many goes with the last of them, so 23 large values are
 the most by which the output can be over its limit."""
 
+_PACKER_BYTES: Final = 1024
+"""Where a packer's buffer starts; its own default is 256 KiB, for each of ten thousand connections."""
+
 _SILENCE_SECONDS: Final = 0.05
 """After what silence a peer is taken to send nothing more."""
 
@@ -65,11 +68,12 @@ class StreamConnection(asyncio.Protocol):
         self._on_close = on_close
         self._frame_limit = limits.value_limit + FRAME_SLACK
         self._reader = FrameReader(self._frame_limit, first_limit=HELLO_BYTES)
-        self._packer = msgpack.Packer(autoreset=False)
+        self._packer = msgpack.Packer(autoreset=False, buf_size=_PACKER_BYTES)
         self._transport: asyncio.Transport | None = None
         handshake = Handshake(port.service, port.guard, network, limits.refusal_seconds, self._admit)
         self._handlers = handshake.handlers
         self._introduced = False
+        self._quiet = False
         self._sheddable = True
         self._held: list[Message] = []
         self._delayed = 0
@@ -92,6 +96,7 @@ class StreamConnection(asyncio.Protocol):
         if self._finished_at:
             self._finished_at = self._now()
             return
+        self._quiet = False
         messages = self._reader.feed(data)
         if messages:
             if self._partial_since:
@@ -252,7 +257,9 @@ class StreamConnection(asyncio.Protocol):
             return
         self._transport.write(packed)
         if len(packed) > self._limits.output_bytes:
-            self._packer = msgpack.Packer(autoreset=False)  # a packer never gives back what it has grown to
+            self._packer = msgpack.Packer(
+                autoreset=False, buf_size=_PACKER_BYTES
+            )  # a packer never gives back what it has grown to
         else:
             self._packer.reset()
 
@@ -294,8 +301,13 @@ class StreamConnection(asyncio.Protocol):
         self._unread_since, self._unread_held = 0.0, 0
 
     def overdue(self, now: float) -> str | None:
-        """Return why this connection must be closed by now, if it must."""
+        """Return why this connection must be closed by now, if it must. One that has been quiet since the last time rests."""
         limits = self._limits
+        if self._transport is None:
+            return None
+        if self._quiet:
+            self._reader.rest()
+        self._quiet = True
         if not self._introduced and now - self._since > limits.hello_seconds:
             return f"no HELLO within {limits.hello_seconds:g} s"
         if self._partial_since and now - self._partial_since > limits.frame_seconds:

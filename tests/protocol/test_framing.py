@@ -431,3 +431,60 @@ def test_any_msgpack_value_is_read_as_msgpack_reads_it_or_refused(value: object)
     data = msgpack.packb(value)
     assert target.feed(data) == [msgpack.unpackb(data, use_list=False)]
     assert target.broken is None
+
+
+# Resting
+
+
+def test_a_reader_at_rest_holds_no_unpacker_and_reads_on() -> None:
+    reader = FrameReader(1 << 20)
+    assert reader.feed(pack_message(1, 2, b"x")) == [(1, 2, b"x")]
+    reader.rest()
+    assert reader._unpacker is None
+    assert reader.feed(pack_message(2, 2) + pack_message(3, 2)) == [(2, 2), (3, 2)]
+    assert reader.broken is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.binary(max_size=40)), min_size=1, max_size=12),
+    st.lists(st.integers(1, 60), min_size=1, max_size=8),
+)
+def test_resting_between_any_two_reads_loses_nothing(fields: list[tuple[int, bytes]], steps: list[int]) -> None:
+    stream = b"".join(pack_message(*message) for message in fields)
+    reader, read, taken, number = FrameReader(1 << 20), [], 0, 0
+    while taken < len(stream):
+        step = steps[number % len(steps)]
+        read += reader.feed(stream[taken : taken + step])
+        reader.rest()
+        taken, number = taken + step, number + 1
+    assert read == fields
+    assert reader.broken is None
+
+
+def test_a_reader_with_half_a_frame_never_rests() -> None:
+    whole = pack_message(1, 2, b"x" * 100)
+    for behind in (b"", whole, whole * 5):
+        for cut in range(1, len(whole)):
+            reader = FrameReader(1 << 20)
+            reader.feed(behind + whole[:cut])
+            reader.rest()
+            assert reader._unpacker is not None
+            assert reader.feed(whole[cut:]) == [(1, 2, b"x" * 100)]
+
+
+def test_a_pipeline_that_ends_with_a_message_rests() -> None:
+    for count in (1, 2, 3, 50):
+        reader = FrameReader(1 << 20)
+        assert len(reader.feed(pack_message(1, 2, b"x" * 20) * count)) == count
+        reader.rest()
+        assert reader._unpacker is None
+
+
+def test_bad_bytes_after_a_rest_break_it_for_good() -> None:
+    reader = FrameReader(1 << 20)
+    reader.feed(pack_message(1, 2))
+    reader.rest()
+    reader.feed(b"\xc1")
+    assert isinstance(reader.broken, MalformedFrame)
+    reader.rest()
+    assert reader.feed(pack_message(1, 2)) == []

@@ -127,8 +127,11 @@ class FrameReader:
                 messages.append(message)
                 break
             # To learn from the unpacker that it has no more costs 0.7 us, three times as much as to unpack a get.
-            left = self._fed - unpacker.tell()
-            self._whole = bool(messages) and (not left or self._take_more(unpacker, messages, left, len(data) - left))
+            if messages:
+                left = self._fed - unpacker.tell()
+                self._whole = not left or self._take_more(unpacker, messages, left, len(data) - left)
+            else:
+                self._whole = False
         except _DECODE_ERRORS as error:
             self._break(_decode_error(error, self._limit), error)
         # A lower bound of the bytes in the unfinished frame. An upper bound would count complete messages that

@@ -20,7 +20,10 @@ from typing import Final
 from kvcache_client.protocol.framing import pack_message
 from kvcache_client.protocol.verbs import Verb
 
-__all__ = ["ATTACKS", "VALUE_KEY"]
+__all__ = ["ATTACKS", "HELD", "VALUE_KEY"]
+
+HELD: Final = 10_000
+"""Idle connections."""
 
 VALUE_KEY: Final = b"siege:large"
 """Where the node holds a value that is large enough to be left unread."""
@@ -48,7 +51,7 @@ async def _idle(port: int, done: Counter[str]) -> None:
     """Hold ten thousand connections that have said HELLO and then nothing."""
     held: list[socket.socket] = []
     loop = asyncio.get_running_loop()
-    while len(held) < 10_000:
+    while len(held) < HELD:
         sock = await _connect(port)
         await loop.sock_sendall(sock, _HELLO)
         await loop.sock_recv(sock, 4096)
@@ -150,9 +153,10 @@ async def _main(name: str, port: int) -> None:
     attack = asyncio.ensure_future(ATTACKS[name](port, done))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, attack.cancel)
-    # The main process asks how far we are, to begin when all idle connections are there.
-    loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(done), flush=True))
     started = loop.time()
+    while name == "idle" and done["held"] < HELD and not attack.done():
+        await asyncio.sleep(0.05)
+    print(json.dumps(done), flush=True)  # now it is in full swing
     with contextlib.suppress(asyncio.CancelledError):
         await attack
     print(json.dumps({**done, "seconds": round(loop.time() - started, 3)}), flush=True)

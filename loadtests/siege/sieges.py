@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from subprocess import PIPE, Popen
 from typing import Any, Final
 
 from kvcache_client import AsyncClient
+from loadtests import CannotRun
 from loadtests.siege.attacks import ATTACKS, VALUE_KEY
 from loadtests.siege.bystander import bystander
 from loadtests.siege.stronghold import Stronghold, stronghold
@@ -138,14 +137,11 @@ class _Attack:
 
     async def ready(self) -> int:
         """Return when the attack is in full swing; how many connections it holds, if that is its point."""
+        line = await asyncio.to_thread(self._line)
+        if not line:
+            raise CannotRun(f"the attack {self._name} did not begin")
         await asyncio.sleep(_SETTLE_SECONDS)
-        while self._name == "idle":
-            os.kill(self._process.pid, signal.SIGUSR1)
-            told = json.loads(await asyncio.to_thread(self._line))
-            if told.get("held", 0) >= 10_000:
-                return int(told["held"])
-            await asyncio.sleep(0.2)
-        return 0
+        return int(json.loads(line).get("held", 0))
 
     def stop(self) -> None:
         """End it and hear what it did."""

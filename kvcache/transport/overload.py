@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from kvcache.events import journal
@@ -26,9 +27,11 @@ _LOOK_SECONDS: Final = 0.02
 
 
 class Overload:
-    """Whether this node sheds load at the moment. ``loop`` must be the one that serves."""
+    """Whether this node sheds load at the moment. ``loop`` is the one that serves, ``now`` a monotonic clock in seconds."""
 
-    def __init__(self, limits: StreamLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, limits: StreamLimits, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.active = False
         self.shed = 0
         """Requests refused for the age of what waits."""
@@ -37,10 +40,12 @@ class Overload:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._late_since = 0.0
+        self._turn_began = 0.0
+        self._now = now
 
     def start(self) -> None:
         """Begin to look."""
-        self._due = time.monotonic() + _LOOK_SECONDS
+        self._due = self._now() + _LOOK_SECONDS
         self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
 
     def stop(self) -> None:
@@ -49,7 +54,7 @@ class Overload:
             self._timer.cancel()
 
     def _look(self) -> None:
-        now = time.monotonic()
+        now = self._now()
         self.judge(now - self._due, now)
         self.start()
 
@@ -66,13 +71,20 @@ class Overload:
     def refuses(self, requests: int) -> Overloaded | None:
         """Return the answer to requests that have waited too long in this turn of the loop; None if they have not.
 
-        To be asked only while ``active``. uvloop's own clock stands still from when it learnt who has sent something.
+        To be asked only while ``active``: the first who asks begins the turn, and what is called soon ends it.
         """
-        if time.monotonic() - self._loop.time() <= self._limits.queue_seconds:
+        now = self._now()
+        if not self._turn_began:
+            self._turn_began = now
+            self._loop.call_soon(self._end_turn)
+        if now - self._turn_began <= self._limits.queue_seconds:
             return None
         self.shed += requests
         milliseconds = round(self._limits.retry_after_seconds * 1000)
         return Overloaded(f"requests wait longer than they may; ask again in {milliseconds} ms", detail=milliseconds)
+
+    def _end_turn(self) -> None:
+        self._turn_began = 0.0
 
     def __repr__(self) -> str:
         return f"<Overload {'shedding' if self.active else 'none'} shed={self.shed}>"

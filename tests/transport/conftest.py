@@ -113,11 +113,11 @@ class ListTransport:
         return ("10.0.0.1", 5)
 
 
-class FrozenLoop:
-    """A loop that learnt long ago who has sent something."""
+class EndlessTurn:
+    """A loop whose turn does not end."""
 
-    def time(self) -> float:
-        return 0.0
+    def call_soon(self, work: Callable[[], None]) -> None:
+        """Do it never."""
 
 
 class Stream:
@@ -131,7 +131,7 @@ class Stream:
         self.guard = Guard(secrets, Guesses(lambda: self.now, 1.0, 3.0), lambda: self.now)
         self.gone: list[StreamConnection] = []
         self.transport = ListTransport()
-        self.overload = Overload(limits, FrozenLoop())  # type: ignore[arg-type]
+        self.overload = Overload(limits, EndlessTurn(), lambda: self.now)  # type: ignore[arg-type]
         self.holding = Holding()
         self.port = StreamPort(
             service,

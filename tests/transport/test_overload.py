@@ -16,17 +16,30 @@ PING = pack_message(7, int(Verb.PING))
 LIMITS = StreamLimits(queue_seconds=0.05, shed_after_seconds=0.2, retry_after_seconds=0.1)
 
 
-class Clock:
-    def __init__(self, time):
-        self.now = time
+class Turns:
+    """A loop, and its clock, that a test moves on."""
 
-    def time(self):
-        return self.now
+    def __init__(self):
+        self.now = 100.0
+        self.soon = []
+
+    def call_soon(self, work):
+        self.soon.append(work)
+
+    def end_turn(self):
+        for work in self.soon:
+            work()
+        self.soon.clear()
 
 
 @pytest.fixture
-def overload():
-    return Overload(LIMITS, Clock(0.0))
+def turns():
+    return Turns()
+
+
+@pytest.fixture
+def overload(turns):
+    return Overload(LIMITS, turns, lambda: turns.now)
 
 
 def test_a_loop_that_stays_late_is_overloaded_and_one_look_in_time_ends_it(overload):
@@ -46,21 +59,27 @@ def test_a_burst_or_a_single_long_pause_is_not(overload, late):
         assert not overload.active
 
 
-def test_what_has_just_come_is_carried_out_even_under_overload():
-    import time
-
-    overload = Overload(LIMITS, Clock(time.monotonic()))
-    assert overload.refuses(3) is None
-    assert overload.shed == 0
+def test_what_comes_late_in_a_turn_is_refused_and_what_comes_early_carried_out(overload, turns):
+    for _ in range(3):
+        assert overload.refuses(3) is None
+        turns.now += 0.05
+        assert overload.refuses(3) is None
+        turns.now += 0.001
+        refusal = overload.refuses(3)
+        assert (refusal.detail, "ask again in 100 ms" in str(refusal)) == (100, True)
+        turns.end_turn()
+    assert overload.shed == 9
 
 
 def test_clients_are_told_to_ask_again_later_and_when(stream):
     stream.overload.active = True
+    assert stream.ask(int(Verb.PING))[0] == Status.OK
+    stream.now += 0.06
     stream.feed(PING, PING)
     assert {reply[1] for reply in stream.replies()} == {Overloaded.code}
     assert stream.ask(int(Verb.PING))[2] == 100
     assert stream.overload.shed == 3
-    assert (stream.counters.requests, stream.counters.failed) == (3, 3)
+    assert (stream.counters.requests, stream.counters.failed) == (4, 3)
     stream.overload.active = False
     assert stream.ask(int(Verb.PING))[0] == Status.OK
 
@@ -69,6 +88,8 @@ def test_clients_are_told_to_ask_again_later_and_when(stream):
 def test_nodes_and_operators_are_served_on(stranger, role):
     stranger.introduce(int(role))
     stranger.overload.active = True
+    stranger.overload.refuses(0)
+    stranger.now += 1
     assert stranger.ask(int(Verb.PING))[0] == Status.OK
 
 

@@ -54,7 +54,7 @@ async def test_a_node_that_ends_before_it_is_ready_fails_the_start_and_everythin
 async def test_nodes_that_never_agree_are_given_up(monkeypatch):
     monkeypatch.setattr(local_cluster, "READY_SECONDS", 0.2)
 
-    async def never(node):
+    async def never(node, secrets):
         return None
 
     monkeypatch.setattr(local_cluster, "_topology_of", never)

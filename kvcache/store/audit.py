@@ -60,7 +60,11 @@ def _tables(store: Store) -> list[str]:
 
 
 def _strangers(store: Store, table: Table) -> list[str]:
-    belongs = [store.shares(table, key) for home in (table.small, table.main, table.graves) for key in home]
+    belongs = [
+        store.sharers.partition_of is None or store.tables[store.sharers.partition_of(key)] is table
+        for home in (table.small, table.main, table.graves)
+        for key in home
+    ]
     return [] if all(belongs) else [f"a key of another partition lies in the table of {table.number}"]
 
 

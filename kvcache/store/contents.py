@@ -17,7 +17,7 @@ from zlib import crc32
 from kvcache.store.table import Table
 from kvcache_client.protocol.record import HEADER_BYTES, TOMBSTONE_MS
 
-__all__ = ["digest_of", "scan_table"]
+__all__ = ["digest_of", "records_of", "scan_table"]
 
 _PRIME: Final = (1 << 64) - 59
 """The largest prime of 64 bits."""
@@ -51,6 +51,15 @@ def scan_table(
         rows.append((key, shown))
         room -= len(key) + len(shown)
     return rows, False
+
+
+def records_of(
+    table: Table, visible: Callable[[bytes | None], bytes | None], belongs: Belongs = None
+) -> list[tuple[bytes, bytes]]:
+    """Return each key with its record, tombstones included, as ``Store.records`` says."""
+    entries = ((key, home[key]) for home in (table.main, table.small, table.graves) for key in home)
+    seen = ((key, visible(record)) for key, record in entries if belongs is None or belongs(key))
+    return [(key, record) for key, record in seen if record is not None]
 
 
 def digest_of(table: Table, forget_ms: int, belongs: Belongs = None) -> int:

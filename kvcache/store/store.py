@@ -19,10 +19,11 @@ from typing import Final
 
 from kvcache.store.audit import audit
 from kvcache.store.config import StoreConfig, check_budget
-from kvcache.store.contents import digest_of, scan_table
+from kvcache.store.contents import digest_of, records_of, scan_table
 from kvcache.store.graves import Graves
 from kvcache.store.live import LiveRecords
 from kvcache.store.outcome import Missing, Put
+from kvcache.store.sharers import Sharers
 from kvcache.store.sizes import Ledger, bytes_cost, entry_cost
 from kvcache.store.statistics import StoreStatistics
 from kvcache.store.table import EMPTY_TABLE, Table
@@ -46,15 +47,15 @@ class Store:
 
     __slots__ = (
         "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_forget6", "_forget_ms", "_held",
-        "_ledger", "_partition_of", "_wake_ms", "budget_bytes", "graves", "hits", "live", "missing", "now6", "now_ms", "policy",
-        "sharing", "tables", "thin_graves", "uses",
+        "_ledger", "_wake_ms", "budget_bytes", "graves", "hits", "live", "missing", "now6", "now_ms", "policy",
+        "sharers", "sharing", "tables", "thin_graves", "uses",
     )  # fmt: skip
 
     def __init__(self, config: StoreConfig, now_ms: int, partition_of: Callable[[bytes], int] | None = None) -> None:
-        """Without ``partition_of``, which tells the partition of a key, no two share a table."""
+        # Without partition_of, which tells the partition of a key, no two share a table.
         self._config = config
-        self._partition_of = partition_of
         self.sharing = config.partitions_per_table() if partition_of else 1
+        self.sharers = Sharers(self.sharing, partition_of)
         self._ledger = ledger = Ledger()
         ledger.used = _SLOT_BYTES * config.partitions
         self.budget_bytes = config.budget_bytes
@@ -146,17 +147,11 @@ class Store:
         """Forget a whole partition, tombstones included."""
         self.thin_graves.discard(partition)
         table = self.tables[partition]
-        if table is EMPTY_TABLE:
-            return
-        if self.sharing == 1:
+        if table is not EMPTY_TABLE and self.sharing == 1:
             self.graves.clear(table)
             self._dropped += self.live.clear(table)
-            return
-        for key in self._keys(partition, table.graves):
-            self.graves.supersede(table, key)
-        for key in self._keys(partition, table.main) + self._keys(partition, table.small):
-            self.live.take(table, key)
-            self._dropped += 1
+        elif table is not EMPTY_TABLE:
+            self._dropped += self.sharers.drop(partition, table, self.live, self.graves)
 
     def forget(self, partition: int, key: bytes, version: int) -> bool:
         """Forget the record or tombstone of ``key`` without a trace, if it still has exactly this version; returns whether.
@@ -183,7 +178,7 @@ class Store:
         keys and records reach ``limit_bytes``; there is at least one if any is left. Begin with ``b""``.
         """
         return scan_table(
-            self.tables[partition], after, limit_bytes, with_payload, self._visible, self._belongs(partition)
+            self.tables[partition], after, limit_bytes, with_payload, self._visible, self.sharers.belongs(partition)
         )
 
     def digest(self, partition: int) -> int:
@@ -191,7 +186,7 @@ class Store:
 
         Tombstones count, and an expired record does as its tombstone. See ``contents.digest_of`` for what may be missed.
         """
-        return digest_of(self.tables[partition], self._forget_ms, self._belongs(partition))
+        return digest_of(self.tables[partition], self._forget_ms, self.sharers.belongs(partition))
 
     def hold_tombstones(self, held: bool) -> None:
         """Keep tombstones whose time comes to be over from now on, and let them act, until they are let go of again.
@@ -206,9 +201,7 @@ class Store:
     def records(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield each key of a partition with its record, tombstones included, as they are now; later changes do not show."""
         table = self.tables[partition]
-        homes = (table.main, table.small, table.graves)
-        visible = ((key, self._visible(home[key])) for home in homes for key in self._keys(partition, home))
-        return iter([(key, record) for key, record in visible if record is not None])
+        return iter(records_of(table, self._visible, self.sharers.belongs(partition)))
 
     def advance(self, now_ms: int, work: int = 1000) -> bool:
         """Move the time on, never back, and reclaim what is due or over the budget, at most about ``work`` records.
@@ -277,21 +270,6 @@ class Store:
     def check(self) -> None:
         """Recount everything. Raises ``StoreCorrupted`` that names what is off. Takes time in proportion to the store."""
         audit(self)
-
-    def shares(self, table: Table, key: bytes) -> bool:
-        """Say whether ``key`` is of one of the partitions that have this table, as far as its partition can be told."""
-        return self._partition_of is None or self.tables[self._partition_of(key)] is table
-
-    def _belongs(self, partition: int) -> Callable[[bytes], bool] | None:
-        # What a shared table holds of others is told apart; None where there is nothing to tell.
-        partition_of = self._partition_of
-        if partition_of is None or self.sharing == 1:
-            return None
-        return lambda key: partition_of(key) == partition
-
-    def _keys(self, partition: int, home: dict[bytes, bytes]) -> list[bytes]:
-        belongs = self._belongs(partition)
-        return list(home) if belongs is None else [key for key in home if belongs(key)]
 
     def _put_new(self, partition: int, key: bytes, record: bytes) -> Put:
         # No value of this key is stored.

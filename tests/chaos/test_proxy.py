@@ -15,7 +15,7 @@ from loadtests.proxy import Proxy
 from loadtests.wire import Wire
 
 if TYPE_CHECKING:
-    from conftest import ServingCluster
+    from serving import ServingCluster
 
 
 @pytest.fixture

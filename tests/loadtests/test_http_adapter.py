@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import ServingCluster, ServingNode
+from serving import ServingCluster, ServingNode
 
 from loadtests import CannotRun
 from loadtests.adapters import CacheAdapter, NoSuchCall, open_adapter

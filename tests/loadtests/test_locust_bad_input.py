@@ -6,8 +6,8 @@ import gzip
 from pathlib import Path
 
 import pytest
-from conftest import ServingCluster
 from locust_process import run_locust
+from serving import ServingCluster
 
 from loadtests.server_process import free_ports
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ServingCluster
 from locust_process import REPOSITORY, locust_command
 from polling import wait_until
+from serving import ServingCluster
 
 from loadtests.server_process import free_ports
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import LoopThread, ServingNode
 from locust_process import run_script
+from serving import LoopThread, ServingNode
 
 from loadtests.proxy import Proxy
 from loadtests.server_process import free_ports

@@ -31,7 +31,7 @@ class Pace:
 
     __slots__ = (
         *("_brain", "_clock", "_due", "_heard", "_hedging", "_kind", "_last", "_link", "_loop", "_node", "_sent"),
-        *("_sample_at", "_timer"),
+        *("_sample_at", "_timer", "_unchecked"),
     )
 
     def __init__(self, brain: Brain, link: Link, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,6 +44,8 @@ class Pace:
         self._kind = type(loop.create_future())
         self._sent: deque[tuple[int, float]] = deque(maxlen=_WRITES_REMEMBERED)
         """(newest id, time) of the writes that are not answered yet; those close together count as the first of them."""
+        self._unchecked: deque[tuple[int, float]] = deque(maxlen=_WRITES_REMEMBERED)
+        """The same of those that were not looked at yet: an answer may be overtaken by later ones, and is late all the same."""
         self._last = link.newest
         self._heard = link.received
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +61,11 @@ class Pace:
             sent[-1] = (newest, sent[-1][1])
         else:
             sent.append((newest, now))
+        unchecked = self._unchecked
+        if unchecked and now - unchecked[-1][1] < _TOGETHER_SECONDS:
+            unchecked[-1] = (newest, unchecked[-1][1])
+        else:
+            unchecked.append((newest, now))
         if newest - self._last >= _COUNTED_TOGETHER or newest < self._last:
             self._brain.sent(max(newest - self._last, 0))
             self._last = newest
@@ -94,12 +101,16 @@ class Pace:
             self._wait_until(now, now + _GRACE_SECONDS)
             return
         patience = self._node.hedge_after
-        late = [it for it in self._sent if now - it[1] >= patience]
-        if late and self._link.waiting:
-            self._node.still_waiting(now - late[0][1])
-            self._link.suspect(late[-1][0], self._kind, now - late[-1][1])
-        if len(late) < len(self._sent):
-            self._wait_until(now, max(self._sent[len(late)][1] + patience, now + _GRACE_SECONDS))
+        unchecked = self._unchecked
+        late = None
+        while unchecked and now - unchecked[0][1] >= patience:
+            late = unchecked.popleft()
+        if late is not None and self._link.waiting:
+            self._link.suspect(late[0], self._kind, now - late[1])
+            if self._sent and self._sent[0][0] <= late[0]:
+                self._node.still_waiting(now - self._sent[0][1])
+        if unchecked:
+            self._wait_until(now, max(unchecked[0][1] + patience, now + _GRACE_SECONDS))
 
     def stop(self) -> None:
         """The connection has ended."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 from kvcache.memory import resident_bytes, return_free_pages
@@ -58,14 +59,30 @@ class Janitor:
         self._service.store.hold_tombstones(moving or self._service.loading)
 
     def follow(self, before: Ownership | None, now: Ownership) -> None:
-        """Drop, bit by bit, what this node does not own any more; at once what it is about to own again."""
+        """Drop, bit by bit, what this node does not own any more; at once what it is about to own again.
+
+        Old copies must not come back to life when a partition does. What is held for others is never dropped with them.
+        """
+        hints = self._service.hints
+        owned = bytes(PARTITIONS) if before is None else before.writable
+        lost = [partition for partition in range(PARTITIONS) if owned[partition] > now.writable[partition]]
+        old = {*self._unowned, *lost}
+        self._clear({it for it in old | hints.strays if now.writable[it] > owned[it]})
+        hints.strays.difference_update([it for it in hints.strays if now.writable[it]])
+        self._unowned = deque(it for it in old if not now.writable[it])
+
+    def _clear(self, partitions: Collection[int]) -> None:
+        """Drop all of some partitions but what is held for others: of that, there may be no other copy."""
+        if not partitions:
+            return
         store = self._service.store
-        for partition in self._unowned:
-            if now.writable[partition]:
-                store.drop(partition)  # old copies must not come back to life
-        held = self._service.hints.partitions()
-        lost = [] if before is None else [p for p in range(PARTITIONS) if before.writable[p] and not now.writable[p]]
-        self._unowned = deque(p for p in {*self._unowned, *lost} if not now.writable[p] and p not in held)
+        held = self._service.hints.keys_in(partitions)
+        for partition in partitions:
+            kept = [(key, store.peek(partition, key)) for key in held.get(partition, ())]
+            store.drop(partition)
+            for key, record in kept:
+                if record is not None:
+                    store.put(partition, key, record)
 
     def wipe(self) -> None:
         """Forget everything."""
@@ -80,8 +97,7 @@ class Janitor:
         self._hold_tombstones()
         more = self._service.tick()
         more = self._service.sweep(_AT_ONCE) or more
-        for _ in range(min(_AT_ONCE, len(self._unowned))):
-            self._service.store.drop(self._unowned.popleft())
+        self._clear([self._unowned.popleft() for _ in range(min(_AT_ONCE, len(self._unowned)))])
         pause = _HURRY_SECONDS if more or self._unowned else _TICK_SECONDS
         self._timer = loop.call_later(pause, self._tick)
 

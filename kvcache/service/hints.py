@@ -10,7 +10,7 @@ that owner, to be made good by comparing the whole partition. After DeCandia et 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
@@ -42,7 +42,7 @@ class Hints:
 
     __slots__ = (
         "_dirty", "_latest_ms", "_pairs", "budget_bytes", "delivered_count", "dropped_count", "forgotten_count",
-        "max_age_ms", "noted_count", "used_bytes",
+        "max_age_ms", "noted_count", "strays", "used_bytes",
     )  # fmt: skip
 
     def __init__(self, budget_bytes: int, max_age_ms: int) -> None:
@@ -55,6 +55,8 @@ class Hints:
         self.used_bytes = 0
         self._pairs: dict[str, _Pairs] = {}
         self._dirty: dict[str, set[int]] = {}
+        self.strays: set[int] = set()
+        """Partitions in which something was given up: its record may lie in the store, and nobody waits for it."""
         self._latest_ms = 0
         self.noted_count = 0
         """Pairs that were not held before."""
@@ -131,9 +133,14 @@ class Hints:
                 self._drop(owner, key)
         return self.dropped_count - before
 
-    def partitions(self) -> set[int]:
-        """Return the partitions in which something is held for somebody."""
-        return {hint.partition for pairs in self._pairs.values() for hint in pairs.values()}
+    def keys_in(self, partitions: Collection[int]) -> dict[int, set[bytes]]:
+        """Return the keys that are held for somebody, by partition, in those of ``partitions`` that have any."""
+        found: dict[int, set[bytes]] = {}
+        for pairs in self._pairs.values():
+            for key, hint in pairs.items():
+                if hint.partition in partitions:
+                    found.setdefault(hint.partition, set()).add(key)
+        return found
 
     @property
     def dirty(self) -> Mapping[str, set[int]]:
@@ -156,6 +163,7 @@ class Hints:
             return 0
         self.used_bytes -= sum(hint.cost for hint in pairs.values())
         self.forgotten_count += len(pairs)
+        self.strays.update(hint.partition for hint in pairs.values())
         return len(pairs)
 
     def is_held(self, key: bytes) -> bool:
@@ -176,7 +184,9 @@ class Hints:
         return owner, next(iter(self._pairs[owner]))
 
     def _drop(self, owner: str, key: bytes) -> None:
-        self._dirty.setdefault(owner, set()).add(self._take(owner, key).partition)
+        partition = self._take(owner, key).partition
+        self._dirty.setdefault(owner, set()).add(partition)
+        self.strays.add(partition)
         self.dropped_count += 1
 
     def _take(self, owner: str, key: bytes) -> _Hint:

@@ -23,6 +23,7 @@ run: $(READY)  ## a local cluster of three nodes until Ctrl-C
 
 test: $(READY)  ## the whole test suite
 	@.ci/chromium
+	@.ci/deploy-tools
 	$(BIN)/python -m pytest -q
 
 chaos: $(READY)  ## every fault at full length under load, with figures (KVCACHE_CHAOS_SEED plays a seed again)

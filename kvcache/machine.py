@@ -21,7 +21,7 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 def describe_machine(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> dict[str, Any]:
     """Return what the system says of this process and of the machine; sizes in bytes.
 
-    ``machine`` is the same in all processes of one boot, in containers too.
+    ``machine`` is the same in all processes of one boot, in containers too; empty where it is hidden.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     memory, mine = _text(proc / "meminfo"), _text(proc / "self/status")
@@ -32,7 +32,7 @@ def describe_machine(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> dict[str, 
         "descriptors_limit": None if soft == resource.RLIM_INFINITY else soft,
         "swapped_bytes": _kilobytes(mine, "VmSwap"),
         "machine_swapped_bytes": None if total is None or free is None else total - free,
-        "machine_memory_bytes": _kilobytes(memory, "MemTotal"),
+        "machine_memory_bytes": _kilobytes(memory, "MemTotal") or _physical_bytes(),
         "memory_limit_bytes": memory_limit(_text(proc / "self/cgroup"), cgroups),
     }
 
@@ -60,6 +60,14 @@ def memory_limit(membership: str, cgroups: Path = _CGROUPS) -> int | None:
 def _kilobytes(text: str, field: str) -> int | None:
     found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
     return int(found[1]) * 1024 if found else None
+
+
+def _physical_bytes() -> int | None:
+    """Ask the system itself: a hardened service does not see ``/proc/meminfo``."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
 
 
 def _text(path: Path) -> str:

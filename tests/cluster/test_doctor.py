@@ -213,6 +213,15 @@ def test_budgets_of_nodes_on_one_machine_count_together():
     assert found(seen, "memory") == [(E, "n1", "n1, n2, n3 may need 3.48GiB on a machine that has 3GiB")]
 
 
+def test_nodes_that_do_not_see_their_machine_are_on_one_if_they_have_one_address():
+    document = topology(*[member_of(id, address=f"10.0.0.1:770{id[1:]}") for id in NODES])
+    hidden = {"machine": "", "machine_memory_bytes": 3 * GIB}
+    told = {id: node(id, machine=hidden, report=Report(epoch=document.epoch)) for id in NODES}
+    assert len(found(facts(document, **told), "memory")) == 1
+    apart = facts(**{id: node(id, machine=hidden) for id in NODES})
+    assert found(apart, "memory") == []
+
+
 def test_what_a_node_does_not_tell_is_not_judged():
     assert diagnose(facts(**{id: NodeFacts({}, None, {}, None) for id in NODES})) == []
     unknown = {"server": "redis://10.0.0.9:6379", "error": None, "info": {}}

@@ -1,6 +1,8 @@
 """Containers and manifests: valid by the schemas of those who run them, and set no option that nodes do not know."""
 
 import re
+import shutil
+import subprocess
 
 import jsonpatch
 import kubernetes_validate
@@ -89,6 +91,23 @@ def test_a_pod_is_ready_when_it_is_loaded_and_leaves_when_the_others_are_whole()
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["lifecycle"]["preStop"]["exec"]["command"][:3] == ["kvcache", "admin", "wait-healthy"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_secrets_for_compose_are_made_once_and_for_each_role(run_tool, tmp_path):
+    for tool in ("make", "openssl"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    (tmp_path / "Makefile").write_text((DEPLOY / "Makefile").read_text())
+    run_tool("make", "secrets", cwd=tmp_path)
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    roles = [line.split() for line in made["kvcache_secret"].splitlines()]
+    assert [role for role, _ in roles] == ["client", "node", "admin"]
+    assert len({secret for _, secret in roles if len(secret) >= 24}) == 3
+    assert made["kvcache_metrics_secret"] == roles[0][1]
+    assert {path.stat().st_mode & 0o007 for path in (tmp_path / "secrets").iterdir()} == {0}
+    again = subprocess.run(["make", "secrets"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (again.returncode != 0, "holds secrets already" in again.stdout) == (True, True)
+    assert made == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
 
 
 def test_no_secret_stands_in_any_file():

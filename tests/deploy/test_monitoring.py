@@ -51,6 +51,8 @@ def test_every_alert_has_a_section_that_says_what_to_do():
         assert f"### {rule['alert']}\n" in runbook
         assert rule["annotations"]["summary"]
         assert rule["labels"]["severity"] in ("page", "warn")
+    _, _, told = runbook.partition("## Alerts\n")
+    assert re.findall(r"^### (.+)$", told, re.MULTILINE) == [rule["alert"] for rule in alerts()]
 
 
 def test_prometheus_takes_its_rules_and_its_configuration(run_tool):

@@ -36,7 +36,10 @@ def test_swap_is_what_of_it_is_not_free(tmp_path):
 
 def test_what_the_system_does_not_tell_is_none(tmp_path):
     told = describe_machine(tmp_path / "nothing", tmp_path / "here")
-    assert {name for name, value in told.items() if value is not None} <= {"machine", "descriptors_limit"}
+    assert {name for name, value in told.items() if value is not None} <= {
+        *("machine", "descriptors_limit", "machine_memory_bytes"),
+    }
+    assert told["machine"] == ""
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def memory(facts: Facts) -> Iterator[Sign]:
     physical: dict[str, float] = {}
     for id, node in facts.told():
         budget, limit = figure(node.statistics, "store", "budget_bytes"), figure(node.machine, "memory_limit_bytes")
-        machine, total = str(node.machine.get("machine") or id), figure(node.machine, "machine_memory_bytes")
+        member = facts.topology.member(id)
+        host = member.address.rpartition(":")[0] if member else id
+        machine, total = str(node.machine.get("machine") or host), figure(node.machine, "machine_memory_bytes")
         if budget is None:
             continue
         needed = PROMISED * budget + PROCESS_BYTES

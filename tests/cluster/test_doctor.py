@@ -157,7 +157,7 @@ WRITTEN = [
     ("members", E, "is down", topology(member_of("n1", state="down"), member_of("n2"), member_of("n3"))),
     ("members", W, "is syncing", topology(member_of("n1", state="syncing"), member_of("n2"), member_of("n3"))),
     ("members", N, "is leaving", topology(member_of("n1", leaving=True), member_of("n2"), member_of("n3"))),
-    ("copies", E, "2 copies of each key are wanted, and 1 members", topology(member_of("n1"))),
+    ("copies", E, "2 copies of each key are wanted, and there is a member for 1", topology(member_of("n1"))),
     ("copies", W, "one copy", topology(replication_factor=1)),
     ("zones", W, "1 zones (a) for 2 copies", topology(member_of("n1", zone="a"), member_of("n2", zone="a"))),
     ("zones", N, "no member has a zone", topology(member_of("n1", zone=""), member_of("n2", zone=""))),
@@ -179,6 +179,12 @@ def test_what_the_document_tells_is_found(check, severity, text, document):
 def test_members_without_a_zone_are_named_where_others_have_one():
     document = topology(member_of("n1"), member_of("n2"), member_of("n3", zone=""))
     assert found(facts(document), "zones") == [(W, "", "n3 have no zone, and others do")]
+
+
+def test_one_node_without_a_coordinator_is_a_cluster_that_wants_nothing():
+    alone = topology(member_of("n1"))
+    seen = facts(alone, n1=replace(node(report=Report(epoch=alone.epoch)), coordinator=None))
+    assert {finding.severity for finding in diagnose(seen)} == {N}
 
 
 def test_every_check_can_find_something():

@@ -65,11 +65,9 @@ def copies(facts: Facts) -> Iterator[Sign]:
     wanted = facts.topology.replication_factor
     there = [member.id for member in facts.topology.members if member.state != "down"]
     if len(there) < wanted:
-        yield (
-            Severity.ERROR,
-            "",
-            f"{wanted} copies of each key are wanted, and {len(there)} members are there to hold them",
-        )
+        standalone = len(facts.topology.members) == 1 and all(node.coordinator is None for _, node in facts.told())
+        severity = Severity.NOTE if standalone else Severity.ERROR
+        yield severity, "", f"{wanted} copies of each key are wanted, and there is a member for {len(there)}"
     elif wanted == 1 and len(there) > 1:
         yield Severity.WARNING, "", "each key has one copy: whatever a node holds is lost with it"
 

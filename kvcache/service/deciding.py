@@ -17,7 +17,8 @@ from kvcache.service.checks import (
     check_version,
     integer_in,
 )
-from kvcache.service.deputy import Deputy, FirstOwnerDecides, asking
+from kvcache.service.deputy import DeciderChanges, Deputy, FirstOwnerDecides, asking
+from kvcache.service.later import Fields
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Handler, Reply, Service
 from kvcache.service.stamps import stamp_above
@@ -50,10 +51,12 @@ class DecidingVerbs:
     def __init__(self, service: Service, deputy: Deputy | None = None) -> None:
         self._service = service
         self._deputy = deputy or Deputy()
+        self._settled: tuple[int, bytes] | None = None
+        """The epoch, and the key about which those who decided before it were just asked."""
         self.handlers: dict[int, Handler] = {
-            Verb.SWAP: asking(self._swap, self._deputy),
-            Verb.INCR: asking(self._incr, self._deputy),
-            Verb.TOUCH: asking(self._touch, self._deputy),
+            Verb.SWAP: asking(self._swap, self._deputy, self._settle),
+            Verb.INCR: asking(self._incr, self._deputy, self._settle),
+            Verb.TOUCH: asking(self._touch, self._deputy, self._settle),
             Verb.COPY: self._copy,
             Verb.RECALL: self._recall,
         }
@@ -153,34 +156,54 @@ class DecidingVerbs:
 
     def _to_decide_first(self, epoch: Any, key: Any) -> int:
         """As ``to_decide``, where it matters that nobody else decides at the same time."""
-        partition = self.to_decide(epoch, key)
-        ownership = self._service.ownership
-        first = ownership.routes.readers[partition][0] if ownership else ""
-        if ownership is not None and first != ownership.node and not self._deputy.is_away(first):
+        partition, ownership = self._to_answer_for(epoch, key)
+        routes = ownership.routes
+        first = routes.readers[partition][0]
+        if first != ownership.node and not self._deputy.is_away(first):
             raise FirstOwnerDecides(first)
+        if not ownership.decides[partition] and self._settled != (ownership.epoch, key):
+            others = tuple(node for node in routes.former[partition] if node != ownership.node)
+            raise DeciderChanges(others, ownership.epoch, key)
         return partition
 
+    def _settle(self, change: DeciderChanges, records: list[bytes], again: Callable[[], Fields]) -> Fields:
+        """Go on from what the former deciders hold, if what is true has not changed while they were asked."""
+        for record in records:
+            self._service.take(change.key, record)
+        self._settled = change.epoch, change.key
+        try:
+            return again()
+        finally:
+            self._settled = None
+
     def to_decide(self, epoch: Any, key: Any) -> int:
-        """Return the partition of a key whose compare-and-set this node may carry out."""
+        """Return the partition of a key whose compare-and-set this node may carry out without asking others."""
+        partition, _ = self._to_answer_for(epoch, key)
+        self.check_decides(partition)
+        return partition
+
+    def _to_answer_for(self, epoch: Any, key: Any) -> tuple[int, Ownership]:
         service = self._service
         partition = service.to_write(epoch, key)
-        ownership = self.check_decides(partition)
+        ownership = self._check_answers(partition)
         if epoch < ownership.decided_at[partition]:
             raise StaleEpoch(
                 f"partition {partition} has another first owner since epoch {service.epoch}", detail=service.epoch
             )
-        return partition
+        return partition, ownership
 
-    def check_decides(self, partition: int) -> Ownership:
-        """Return the ownership by which this node may decide in ``partition``. Raises why it must not."""
+    def check_decides(self, partition: int) -> None:
+        """Raise why this node must not decide in ``partition`` by itself, if so it is."""
+        if not self._check_answers(partition).decides[partition]:
+            raise NotReady(f"who decides in partition {partition} is just changing", detail=self._service.epoch)
+
+    def _check_answers(self, partition: int) -> Ownership:
         service = self._service
         ownership = service.ownership
         if ownership is None or not service.readable[partition]:
             raise service.not_mine(partition)
         if service.hesitating:
             raise NotReady("this node stood still and does not know yet what it has missed", detail=service.epoch)
-        if not ownership.decides[partition]:
-            raise NotReady(f"who decides in partition {partition} is just changing", detail=service.epoch)
         return ownership
 
     def __repr__(self) -> str:

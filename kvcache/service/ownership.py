@@ -16,7 +16,8 @@ __all__ = ["Ownership"]
 class Ownership:
     """The partitions of one node. All flags are one byte for each partition.
 
-    ``readable``: it answers reads. ``writable``: it takes writes. ``decides``: it may carry out cas, incr and touch.
+    ``readable``: it answers reads. ``writable``: it takes writes. ``decides``: it may carry out cas, incr and touch
+    without asking those who decided before.
     ``changed_at`` and ``decided_at`` are the epochs since which a partition has the writers, and the first owner, that it
     has now: a request that was routed by an older topology may have gone to others.
     """

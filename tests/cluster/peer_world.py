@@ -12,6 +12,7 @@ from typing import Any
 from scripted_control import ScriptedControl
 
 from kvcache.cluster.handover import Handover
+from kvcache.cluster.reach import Reach
 from kvcache.service.assembly import assemble
 from kvcache.service.later import Later
 from kvcache.service.ownership import Ownership
@@ -58,7 +59,9 @@ class PeerWorld:
 
     def _make(self, id: str) -> Service:
         clock = HybridClock(lambda: self.now_ms, 1 + len(self.services))
-        service = assemble(Identity(id, "test", 1 << 20), Store(StoreConfig(16 << 20), self.now_ms), clock, dict)
+        store = Store(StoreConfig(16 << 20), self.now_ms)
+        reach = Reach(self.run, lambda: self.away, lambda: self.now_ms / 1000)
+        service = assemble(Identity(id, "test", 1 << 20), store, clock, dict, reach)
         self.controls[id] = PeerControl(self, service)
         service.add(PeerVerbs(service, self.controls[id], service.fences).handlers)
         return service
@@ -86,9 +89,10 @@ class PeerWorld:
         self.asked[verb] += 1
         self.before_answer(node, verb)
         try:
-            return self.services[node].handlers_of(Role.ADMIN)[verb]((5, *request[1:]))
-        except Later as later:
-            return (5, *later.fields(await later.work))
+            try:
+                return self.services[node].handlers_of(Role.ADMIN)[verb]((5, *request[1:]))
+            except Later as later:
+                return (5, *later.fields(await later.work))
         except KvCacheError as error:
             return 5, error.code, str(error), error.detail
 

@@ -20,12 +20,12 @@ Owners = Sequence[tuple[str, ...]]
 class Routes:
     """The owners of every partition by what is asked of them, immutable.
 
-    ``readers[partition]`` answer reads, those that are well first; the first of them decides cas, incr and touch, except in
-    partitions that are ``undecided``: their decider is just changing, and until every node knows, nobody decides.
+    ``readers[partition]`` answer reads, those that are well first; the first of them decides cas, incr and touch. In
+    partitions that are ``undecided`` the decider is just changing: it decides nothing without the ``former`` readers.
     ``writers[partition]`` must all be told of a write: during a move these are the owners before and after it.
     """
 
-    __slots__ = ("placement", "readers", "undecided", "writers")
+    __slots__ = ("former", "placement", "readers", "undecided", "writers")
 
     def __init__(self, topology: Topology) -> None:
         before = build_placement(topology.spec())  # remembered, so that a process builds each one once
@@ -37,9 +37,11 @@ class Routes:
         self.writers = before.owners if after is before else _joined(before.owners, after.owners)
         self.undecided: bytes | None = None
         """A flag for each partition, or None when all are decided."""
+        self.former: Owners = self.readers
+        """Who answered reads, and decided, before the switch; once all nodes know of it, the same as ``readers``."""
         if switched:
-            old = _healthy_first(before.owners, rank)
-            self.undecided = bytes(a[:1] != b[:1] for a, b in zip(old, self.readers, strict=True))
+            self.former = _healthy_first(before.owners, rank)
+            self.undecided = bytes(a[:1] != b[:1] for a, b in zip(self.former, self.readers, strict=True))
 
     def stand_ins(self, partition: int) -> Iterator[str]:
         """Yield the nodes that take over for owners out of reach, next on the ring first."""

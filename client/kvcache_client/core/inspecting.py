@@ -16,7 +16,7 @@ from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
 from kvcache_client.protocol.verbs import Verb
 
-__all__ = ["newest_topology", "node_statistics", "read_topology", "topology"]
+__all__ = ["json_of", "newest_topology", "node_statistics", "read_topology", "topology"]
 
 
 def read_topology(reply: Outcome) -> Topology:
@@ -63,11 +63,12 @@ def node_statistics(brain: Brain) -> Plan[dict[str, dict[str, Any] | KvCacheErro
     """Return each member's counters, or why it did not tell."""
     nodes = list(brain.require_view().addresses)
     outcomes = yield [(node, [0, Verb.STATS]) for node in nodes]
-    return {node: _statistics(outcome, node) for node, outcome in zip(nodes, outcomes, strict=True)}
+    return {node: json_of(outcome, node, Verb.STATS) for node, outcome in zip(nodes, outcomes, strict=True)}
 
 
-def _statistics(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
-    error = as_error(outcome, node, Verb.STATS)
+def json_of(outcome: Outcome, node: str, verb: Verb) -> dict[str, Any] | KvCacheError:
+    """Return the JSON document that a node answered to ``verb``, or why there is none."""
+    error = as_error(outcome, node, verb)
     if error is not None:
         return error
     document: dict[str, Any] = json.loads(outcome[2])  # type: ignore[index]  # as_error let only messages through

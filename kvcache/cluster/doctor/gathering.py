@@ -6,7 +6,6 @@ Here lives asking every member, and the outcome as plain data. Never here: what 
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -15,8 +14,8 @@ from kvcache.cluster.controller import reports_of
 from kvcache.cluster.decisions import Report
 from kvcache.cluster.doctor.facts import Facts, NodeFacts, Severity
 from kvcache.cluster.doctor.table import CHECKS, diagnose
-from kvcache_client.core.effects import Outcome, Plan, Within
-from kvcache_client.core.reading import as_error
+from kvcache_client.core.effects import Plan, Within
+from kvcache_client.core.inspecting import json_of
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import KvCacheError
 from kvcache_client.protocol.verbs import Verb
@@ -61,15 +60,7 @@ async def gather(admin: Admin) -> Facts:
 def _examinations(topology: Topology) -> Plan[dict[str, dict[str, Any] | KvCacheError]]:
     nodes = [member.id for member in topology.members if member.state != "down"]
     outcomes = yield Within([(node, [0, Verb.EXAMINE]) for node in nodes], _ASK_SECONDS)
-    return {node: _document(outcome, node) for node, outcome in zip(nodes, outcomes, strict=True)}
-
-
-def _document(outcome: Outcome, node: str) -> dict[str, Any] | KvCacheError:
-    error = as_error(outcome, node, Verb.EXAMINE)
-    if error is not None:
-        return error
-    document: dict[str, Any] = json.loads(outcome[2])  # type: ignore[index]  # as_error let only messages through
-    return document
+    return {node: json_of(outcome, node, Verb.EXAMINE) for node, outcome in zip(nodes, outcomes, strict=True)}
 
 
 def _facts_of(

@@ -106,6 +106,20 @@ def test_an_owner_that_missed_a_write_is_not_read_until_it_has_it(network: Memor
         )
 
 
+def test_a_write_that_came_to_nothing_does_not_hide_what_was_acknowledged_before(network: MemoryNetwork) -> None:
+    client = network.client()
+    client.set("k", "acknowledged")
+    for node in network.nodes.values():
+        node.cut()
+    with pytest.raises((InDoubt, NotApplied)):
+        client.set("k", "never arrived")
+    for node in network.nodes.values():
+        node.heal()
+    network.run(seconds=5)
+    assert client.get("k") == "acknowledged"
+    assert client.get_many(["k"]) == {"k": "acknowledged"}
+
+
 def test_a_deletion_that_an_owner_missed_stays_a_deletion(network: MemoryNetwork) -> None:
     client = network.client(balancing="round_robin")
     client.set("k", "old")

@@ -175,9 +175,11 @@ def write_carefully(
             yield from before_rerouting(refused)
             continue
         yield from _hint(brain, view, partition, name, record, tally, deadline)
-        _remember_who_lacks_it(brain, view, partition, name, record, tally)
         held, needed = _held(brain, view, partition, tally, acks)
-        if held >= needed:
+        if (
+            held >= needed
+        ):  # of a write in doubt, a read must not say that it is gone: what was there before still counts
+            _remember_who_lacks_it(brain, view, partition, name, record, tally)
             superseded = tally.newer > version_of(record)
             brain.counters.superseded_writes += superseded
             return Written(version_of(record), tally.existed, superseded)

@@ -79,7 +79,7 @@ async def test_other_versions_of_http_are_not_spoken(world, head):
 
 
 async def test_an_unknown_path_is_a_404_in_our_form(world):
-    for path in ("/", "/v1/kv", "/v1", "//v1/kv/a", "/healthz/", "/v1/admin/flush"):
+    for path in ("/dashboard", "/v1/kv", "/v1", "//v1/kv/a", "/healthz/", "/v1/admin/flush"):
         answer = await world.ask("GET", path)
         assert (answer.status, json.loads(answer.body)["error"]) == (404, "NotFound")
 

@@ -256,7 +256,7 @@ class Node:
             self.listener.push_epoch(topology.epoch)
             self._janitor.follow(before, ownership)
             self.loader.follow(ownership)
-            if before is not None and _returned(before.topology, topology):
+            if before is not None and _copies_may_differ(before.topology, topology):
                 self.repairer.suspect_all()  # what was missed and not made good by now is found this way
             journal.say("topology_adopted", epoch=topology.epoch, document=topology)
             for event, fields in what_happened(before.topology, topology) if before else ():
@@ -374,8 +374,10 @@ class Node:
         return f"<Node {self.options.id} {'ready' if self.ready() else 'not ready'} {self.service!r}>"
 
 
-def _returned(before: Topology, now: Topology) -> bool:
-    """Say whether a member is up again that was not."""
+def _copies_may_differ(before: Topology, now: Topology) -> bool:
+    """Say whether a member is up again that was not, or a move has ended: writes meanwhile may be in doubt."""
+    if before.move is not None and now.move is None:
+        return True
     away = {member.id for member in before.members if member.state in ("syncing", "down")}
     return any(member.id in away and member.state == "up" for member in now.members)
 

@@ -101,12 +101,20 @@ class Handover:
         for (partition, key, version), (_, record), status in zip(owed, pairs, statuses, strict=True):
             if status in _ELSEWHERE and not await self._give_to_present_owners(partition, key, record):
                 settled = False
+            elif self._is_moving(partition) and not await self._give_to_present_owners(partition, key, record):
+                settled = False  # who is to own it may have pulled it from this owner already
             elif status in _ELSEWHERE or status in (Status.OK, Status.MISS, Status.SUPERSEDED):
                 service.hints.delivered(owner, key, version)
                 self._let_go(partition, key, record)
             else:
                 settled = False
         return settled
+
+    def _is_moving(self, partition: int) -> bool:
+        ownership = self._service.ownership
+        return ownership is not None and len(ownership.routes.writers[partition]) > len(
+            ownership.routes.readers[partition]
+        )
 
     def _is_member(self, node: str) -> bool:
         ownership = self._service.ownership

@@ -20,6 +20,7 @@ from kvcache.service.ownership import Ownership
 from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
 from kvcache_client.core.pulling import ANYTHING, Row, ask, digests, rows
+from kvcache_client.placement.topology import STATES
 from kvcache_client.protocol.errors import ConnectFailed, KvCacheError, NotReady
 from kvcache_client.protocol.verbs import Verb
 
@@ -138,7 +139,7 @@ class Loader:
         session = loading.session
         groups: dict[tuple[str, str], list[int]] = {}
         for partition in loading.next(_GROUP):
-            source = self._source(partition, session if loading is self.receiving else "")
+            source = self._giver(partition, session) if loading is self.receiving else self._source(partition)
             if source is None:
                 loading.done(session, partition)  # nobody has anything
             else:
@@ -162,26 +163,43 @@ class Loader:
         member = ownership.topology.member(node) if ownership else None
         return member is None or member.state == "down"
 
-    def _source(self, partition: int, session: str) -> tuple[str, str] | None:
-        """Return the node to pull a partition from and the session to name there, or None if there is no other owner."""
+    def _giver(self, partition: int, session: str) -> tuple[str, str] | None:
+        """Return the owner that gives a partition away in a move, one that is well first, and the session to name there.
+
+        Only who answers reads has everything: the others that are written to receive it as well.
+        """
+        ownership = self._service.ownership
+        if ownership is None:
+            return None
+        states = {member.id: member.state for member in ownership.topology.members}
+        givers = [node for node in ownership.routes.readers[partition] if node in states and node != ownership.node]
+        return (min(givers, key=lambda node: STATES[states[node]]), session) if givers else None
+
+    def _source(self, partition: int) -> tuple[str, str] | None:
+        """Return the node to pull a partition from again and the session to name there, or None if there is no other owner."""
         ownership = self._service.ownership
         if ownership is None:
             return None
         me = self._service.identity.node
         routes = ownership.routes
         states = {member.id: member.state for member in ownership.topology.members}
-        owners = dict.fromkeys((*routes.readers[partition], *routes.writers[partition]))
+        # After the switch those who gave have everything for certain; before it, who only receives has not.
+        whole = (*routes.former[partition], *routes.readers[partition])
+        owners = dict.fromkeys((*whole, *routes.writers[partition]))
         living = [node for node in owners if node != me and states.get(node, "down") != "down"]
         if not living:  # one that was taken for down may live all the same, and then nobody else has what it has
             return next(((node, ANYTHING) for node in owners if node != me and node in states), None)
-        complete = [node for node in living if states[node] == "up"]
-        return (complete[0], session) if complete else (living[0], ANYTHING)
+        complete = [node for node in living if states[node] == "up" and node in whole]
+        return (complete[0], "") if complete else (living[0], ANYTHING)
 
     async def _pull(self, loading: Loading, session: str, node: str, scope: str, partitions: list[int]) -> None:
         store = self._service.store
         try:
             theirs = await self._run(digests(node, partitions, session=scope))
-        except NotReady:  # it loads as well, perhaps because the whole machine stood still: put together what both have
+        except NotReady:
+            if loading is self.receiving:
+                raise  # what it still lacks would never come here: it is asked again until it has everything
+            # It loads as well, perhaps because the whole machine stood still: put together what both have.
             scope = ANYTHING
             theirs = await self._run(digests(node, partitions, session=scope))
         for partition, digest in zip(partitions, theirs, strict=True):

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _MEMORY: Final = 64 << 20
 
+_UNHURRIED: Final = "stream.queue_seconds=10"
+"""These nodes share their interpreter with the tests, whose own work makes their event loop late: that is no overload."""
+
 _QUICK: Final = Timings(found_after=0.0, look=0.05)
 """A cluster of a test's own has nobody to wait for."""
 
@@ -73,7 +76,8 @@ class ServingNode:
     """One real node on a port of 127.0.0.1. ``stop`` and ``start`` again make a new life of it on the same port."""
 
     def __init__(self, thread: LoopThread, **options: Any) -> None:
-        self.options = NodeOptions(**{"listen": "127.0.0.1:0", "memory": _MEMORY, "replication_factor": 1} | options)
+        usual = {"listen": "127.0.0.1:0", "memory": _MEMORY, "replication_factor": 1, "limits": _UNHURRIED}
+        self.options = NodeOptions(**usual | options)
         self._thread = thread
         self.node: Node | None = None
 

@@ -257,19 +257,16 @@ def test_a_bin_over_the_limit_is_refused_even_if_it_comes_in_one_read() -> None:
 )
 def test_nested_arrays_drip_fed_are_refused_and_hold_little(bomb: bytes) -> None:
     target = reader(100_000)
-    tracemalloc.start()
-    try:
-        start = tracemalloc.get_traced_memory()[0]
+    with traced() as held:
+        start = held()
         sent = 0
         while target.broken is None:
             assert target.feed(bomb) == []
             sent += len(bomb)
             assert sent <= 100_000 + len(bomb)
-        held = tracemalloc.get_traced_memory()[0] - start
-        peak = tracemalloc.get_traced_memory()[1] - start
-    finally:
-        tracemalloc.stop()
-    assert held < 100_000
+        left = held() - start
+        peak = tracemalloc.get_traced_memory()[1]
+    assert left < 100_000
     # 1024 levels of nesting, each with room for the longest message.
     assert peak < 1024 * 8 * (2 * KEYS_PER_FRAME + 16) + (1 << 20)
 

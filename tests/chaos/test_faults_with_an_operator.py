@@ -62,7 +62,7 @@ async def test_a_dead_node_is_replaced_under_a_new_id(operate: Operator) -> None
     await _holds(replaced, "replaced node", operate)
 
 
-@pytest.mark.chaos  # not sound yet: a snapshot may lack what the node held that is killed while it is taken
+@pytest.mark.chaos
 async def test_a_node_restarts_while_a_snapshot_is_taken(operate: Operator, tmp_path: Path) -> None:
     await _holds(partial(restart_during_snapshot, folder=tmp_path), "restart during a snapshot", operate)
 

@@ -22,9 +22,11 @@ from typing import Final, NamedTuple
 
 from kvcache_client.core.answers import (
     REROUTE,
+    REROUTE_ANSWERED,
     as_error,
     before_rerouting,
     blame,
+    may_reroute,
     time_left,
     time_spent,
     why_unavailable,
@@ -142,7 +144,7 @@ def write_carefully(
     """
     deadline = brain.clock() + brain.config.timeout - spent
     tally = tally or _Tally()
-    resent = False
+    resent = rerouted = False
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -169,7 +171,10 @@ def write_carefully(
             # The node may be well, and would miss what is then acknowledged by others: it would answer with the past.
             resent = True
             continue
-        if in_time and _fails_by(tally, REROUTE) and (paid or brain.retry()):
+        # Once for nothing where we asked the wrong node: after a change of the cluster that happens to all calls at once.
+        free = paid or (not rerouted and _fails_by(tally, REROUTE_ANSWERED))
+        if _fails_by(tally, REROUTE) and may_reroute(brain, deadline, tally.failures, paid=free):
+            rerouted = True
             refused = dict(tally.failures)
             _forget(tally, REROUTE)
             yield from before_rerouting(refused)

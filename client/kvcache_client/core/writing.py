@@ -181,9 +181,8 @@ def write_carefully(
             continue
         yield from _hint(brain, view, partition, name, record, tally, deadline)
         held, needed = _held(brain, view, partition, tally, acks)
-        if (
-            held >= needed
-        ):  # of a write in doubt, a read must not say that it is gone: what was there before still counts
+        # Only then: of a write in doubt a read must not say that it is gone, what was there before still counts.
+        if held >= needed:
             _remember_who_lacks_it(brain, view, partition, name, record, tally)
             superseded = tally.newer > version_of(record)
             brain.counters.superseded_writes += superseded

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork
 
-from kvcache_client.core.budget import TokenBucket, hedge_budget, retry_budget
+from kvcache_client.core.budget import TokenBucket, hedge_budget, refusal_budget, retry_budget
 from kvcache_client.protocol.verbs import Verb
 
 
@@ -52,6 +52,8 @@ def test_the_budgets_are_those_that_are_promised() -> None:
     retries, hedges = retry_budget(Clock()), hedge_budget(Clock())
     assert (retries.share, retries.per_second) == (0.1, 10.0)
     assert (hedges.share, hedges.per_second) == (0.05, 0.0)
+    refusals = refusal_budget(Clock())
+    assert (refusals.share, refusals.per_second) == (0.05, 0.0)
 
 
 def test_where_everything_fails_a_client_soon_sends_hardly_more_than_it_is_asked(network: MemoryNetwork) -> None:

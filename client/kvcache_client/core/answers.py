@@ -7,6 +7,7 @@ said when nobody is left. Never here: asking.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan
@@ -37,6 +38,7 @@ __all__ = [
     "as_error",
     "before_rerouting",
     "blame",
+    "is_refused",
     "may_repeat",
     "may_reroute",
     "time_left",
@@ -55,6 +57,12 @@ _FREE = (ConnectFailed, NotOwner, StaleEpoch, NotReady)
 REROUTE_PAUSE = 0.01
 """Seconds before a request is routed again, so that a cluster in change is not hammered."""
 
+_JITTER: Final = 0.2
+"""Who was told to ask again later comes up to so much later still, as a share of the time: not all at once."""
+
+_ROOM: Final = 0.1
+"""What must be left of a call after such a wait, as a share of its whole time: less would be too little for an answer."""
+
 
 def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
     """Return the error that ``outcome`` is or carries, or None if it is a reply to ``verb``."""
@@ -62,7 +70,12 @@ def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
 
 
 def blame(brain: Brain, node: str, error: KvCacheError) -> None:
-    """Count a failure that says something about the node itself; three of them make reads avoid it."""
+    """Count a failure that says something about the node itself; three of them make reads avoid it.
+
+    One that only has too much to do is not to blame, but is left alone for as long as it says.
+    """
+    if isinstance(error, Overloaded):
+        brain.shedding.refused(node, error)
     if isinstance(error, NoAnswer | ConnectionLost | NodeFault | ProtocolError):
         brain.health.met(node, error)
         brain.breaker.failed(node, f"{type(error).__name__}: {error}")
@@ -74,8 +87,10 @@ def may_repeat(brain: Brain, failures: Mapping[str, KvCacheError], requests: int
     Nor is it where nodes only said that they are not the ones to ask: that costs them next to nothing, and a node that has just
     come back says it to everybody.
 
-    ``paid`` says that the call is part of a batch, which has a token for all its keys.
+    ``paid`` says that the call is part of a batch, which has a token for all its keys; but not for those that were refused.
     """
+    if _has_refusal(failures):
+        return brain.retry(requests, refused=True)
     return paid or all(isinstance(error, _FREE) for error in failures.values()) or brain.retry(requests)
 
 
@@ -83,9 +98,33 @@ def may_reroute(brain: Brain, deadline: float, failures: Mapping[str, KvCacheErr
     """Say whether a request that came to the wrong node, or too early, may be sent again.
 
     Once for nothing where a node goes by a newer topology than ours: then all clients are told so at once, and it was we who
-    asked the wrong one.
+    asked the wrong one. Where nodes have too much to do, only if the time they ask for is over before the call is, and only if
+    they have not been refusing for longer than that already.
     """
+    wait = _wait_asked_for(failures)
+    if wait:
+        busy = [node for node, error in failures.items() if isinstance(error, Overloaded)]
+        over = brain.clock() + wait * (1 + _JITTER) + _ROOM * brain.config.timeout
+        if over > deadline or all(map(brain.shedding.lasts, busy)):
+            return False
+        return brain.retry(refused=True)
     return brain.clock() < deadline and (paid or _is_outdated(brain, failures) or brain.retry())
+
+
+def _has_refusal(failures: Mapping[str, KvCacheError]) -> bool:
+    return any(isinstance(error, Overloaded) for error in failures.values())
+
+
+def is_refused(failures: Mapping[str, KvCacheError]) -> bool:
+    """Say whether whoever was asked has too much to do, and knows when that may be over: an answer, not a failure."""
+    return bool(failures) and all(isinstance(error, Overloaded) and error.retry_after for error in failures.values())
+
+
+def _wait_asked_for(failures: Mapping[str, KvCacheError]) -> float:
+    """Return the seconds that nodes want to be left alone for, 0.0 unless that is all that stands in the way."""
+    passing = [error for error in failures.values() if isinstance(error, REROUTE)]
+    times = [error.retry_after for error in passing if isinstance(error, Overloaded)]
+    return max(times) if times and len(times) == len(passing) else 0.0
 
 
 def _is_outdated(brain: Brain, failures: Mapping[str, KvCacheError]) -> bool:
@@ -94,11 +133,12 @@ def _is_outdated(brain: Brain, failures: Mapping[str, KvCacheError]) -> bool:
     return any(isinstance(newest, int) and newest > epoch for newest in told)
 
 
-def before_rerouting(failures: Mapping[str, KvCacheError]) -> Plan[None]:
-    """Look at the newest topology, unless nodes only have too much to do, and wait a little."""
+def before_rerouting(brain: Brain, failures: Mapping[str, KvCacheError]) -> Plan[None]:
+    """Look at the newest topology, unless nodes only have too much to do, and wait: a little, or as long as they say."""
     if not all(isinstance(error, Overloaded) for error in failures.values() if isinstance(error, REROUTE)):
         yield REFRESH
-    yield Pause(REROUTE_PAUSE)
+    wait = _wait_asked_for(failures)
+    yield Pause(wait * (1 + _JITTER * brain.draw()) if wait else REROUTE_PAUSE)
 
 
 def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:
@@ -119,6 +159,8 @@ def time_left(brain: Brain, deadline: float) -> float:
 
 def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:
     """Return the error for a call that nobody could answer: each node and why."""
+    if is_refused(failures):
+        return next(iter(failures.values()))
     reasons = {node: str(error) for node, error in failures.items()}
     for node in view.owners[partition]:
         entry = brain.down.get(node)

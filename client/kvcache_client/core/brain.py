@@ -14,13 +14,14 @@ from typing import Any, Final, TypeAlias
 
 from kvcache_client.core.balancing import Balancing, make_balancing
 from kvcache_client.core.breaker import Breaker
-from kvcache_client.core.budget import hedge_budget, retry_budget
+from kvcache_client.core.budget import hedge_budget, refusal_budget, retry_budget
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.consistency import Acks, check_acks, needed_acks
 from kvcache_client.core.health import Down, Health
 from kvcache_client.core.lagging import Lagging
 from kvcache_client.core.nodes import Nodes, NodeState
 from kvcache_client.core.routing import View
+from kvcache_client.core.shedding import Shedding
 from kvcache_client.core.space import Spaces
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import NotReady, TopologyError
@@ -125,9 +126,10 @@ class Brain:
             "lagging",
             "level",
             "nodes",
+            "refusals",
             "retries",
         ),
-        *("spaces", "view"),
+        *("shedding", "spaces", "view"),
     )
 
     def __init__(self, config: ClientConfig, around: Surroundings) -> None:
@@ -143,7 +145,9 @@ class Brain:
         self.spaces = Spaces(config.value_form())
         self.breaker = Breaker(around.monotonic, around.random, self.nodes, self.avoided)
         self.retries = retry_budget(around.monotonic)
+        self.refusals = refusal_budget(around.monotonic)
         self.hedges = hedge_budget(around.monotonic)
+        self.shedding = Shedding(around.monotonic)
         self.lagging = Lagging(around.monotonic, around.mutex)
         self.behind = self.lagging.marks
         self._policies: dict[str, Balancing] = {}
@@ -191,6 +195,7 @@ class Brain:
             self.breaker.close(node)
             self.nodes.pop(node, None)
         self.lagging.replaced(lives.keys() - same)
+        self.shedding.forget(lives.keys() - same)
         self.nodes.adopt(view.topology.members)
 
     def start_over(self) -> None:
@@ -223,6 +228,7 @@ class Brain:
     def sent(self, requests: int) -> None:
         """Note that so many requests have left: a share of them may be repeated, or hedged."""
         self.retries.earn(requests)
+        self.refusals.earn(requests)
         self.hedges.earn(requests)
 
     def heard(self, node: NodeState, seconds: float, now: float, replies: int = 1) -> None:
@@ -231,9 +237,9 @@ class Brain:
         if self.nodes.is_time_to_decay(now):
             self.breaker.watch(now)
 
-    def retry(self, requests: int = 1) -> bool:
-        """Say whether so many requests may be sent again, and count them."""
-        if not self.retries.take(requests):
+    def retry(self, requests: int = 1, *, refused: bool = False) -> bool:
+        """Say whether so many requests may be sent again, and count them; ``refused`` if for want of time at a node."""
+        if (refused and not self.refusals.take(requests)) or not self.retries.take(requests):
             return False
         self.counters.retries += requests
         return True

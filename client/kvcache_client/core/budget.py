@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["TokenBucket", "hedge_budget", "retry_budget"]
+__all__ = ["TokenBucket", "hedge_budget", "refusal_budget", "retry_budget"]
 
 
 class TokenBucket:
@@ -61,3 +61,11 @@ def retry_budget(clock: Callable[[], float]) -> TokenBucket:
 def hedge_budget(clock: Callable[[], float]) -> TokenBucket:
     """Return the budget of hedges: a twentieth of the requests."""
     return TokenBucket(clock, 0.05, 0.0, burst=100.0, start=1.0)
+
+
+def refusal_budget(clock: Callable[[], float]) -> TokenBucket:
+    """Return the budget of requests repeated because a node has too much to do: a twentieth, beside what retries may.
+
+    Nothing grows with time here: many small clients, each with ten a second for nothing, would keep nodes overloaded.
+    """
+    return TokenBucket(clock, 0.05, 0.0, burst=10.0, start=3.0)

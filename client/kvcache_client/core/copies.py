@@ -145,7 +145,7 @@ def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
                 yield from _bring_up(brain, view, partition, name, newest, held, deadline)
             return newest if newest and not is_tombstone(newest) else None
         if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline, failures):
-            yield from before_rerouting(failures)
+            yield from before_rerouting(brain, failures)
             if brain.clock() < deadline:
                 continue
         raise _too_few(brain, view, partition, level, len(held), failures)

@@ -20,10 +20,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kvcache_client.core.answers import REROUTE, REROUTE_PAUSE, as_error, may_reroute, why_unavailable
+from kvcache_client.core.answers import (
+    REROUTE,
+    REROUTE_PAUSE,
+    as_error,
+    before_rerouting,
+    blame,
+    may_reroute,
+    why_unavailable,
+)
 from kvcache_client.core.brain import Brain, Life
 from kvcache_client.core.consistency import Acks
-from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
+from kvcache_client.core.effects import Pause, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.core.writing import check_reachable, copy
 from kvcache_client.protocol.errors import ConnectFailed, InDoubt, InvalidOption, KvCacheError, Overloaded
@@ -173,6 +181,8 @@ def decide(
                 doubt = InDoubt(f"another owner had heard of it: {error}", node=node)
             if isinstance(error, ConnectFailed) or recall:
                 continue
+            if isinstance(error, Overloaded):
+                blame(brain, node, error)
             if isinstance(error, (*REROUTE, InDoubt)) and not (patience and isinstance(error, Overloaded)):
                 break
             raise error
@@ -181,10 +191,10 @@ def decide(
         if not may_reroute(brain, deadline, failures):
             raise _undecided(brain, view, partition, failures, doubt, number, heard)
         if isinstance(error, REROUTE):
-            yield REFRESH
+            yield from before_rerouting(brain, failures)
         else:
             brain.counters.asked_again += 1
-        yield Pause(REROUTE_PAUSE)
+            yield Pause(REROUTE_PAUSE)
 
 
 def _undecided(

@@ -28,10 +28,13 @@ def is_answer(outcome: Outcome | None) -> bool:
 
 
 def race(brain: Brain, view: View, partition: int, name: bytes, slow: Slow) -> Plan[list[tuple[str, Outcome]]]:
-    """Go on waiting for ``slow``, beside another owner if there is one and the budget allows; returns who said what."""
+    """Go on waiting for ``slow``, beside another owner if there is one and the budget allows; returns who said what.
+
+    Nobody else is asked while an owner sheds: then the others carry its share, or have too much to do as well.
+    """
     others = [node for node in trusted_owners(brain, view, partition, name) if node != slow.node]
     others = [node for node in others if node not in brain.avoided]
-    if not others or not brain.may_hedge():
+    if not others or brain.shedding.any_of(view.owners[partition]) or not brain.may_hedge():
         (outcome, _) = yield Race(slow, None)
         return [(slow.node, outcome)]
     other = brain.choose(tuple(others), brain.nodes)

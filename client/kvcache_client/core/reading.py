@@ -25,6 +25,7 @@ from kvcache_client.core.answers import (
     as_error,
     before_rerouting,
     blame,
+    is_refused,
     may_repeat,
     may_reroute,
     time_left,
@@ -240,6 +241,7 @@ def read_carefully(
     for node, outcome in asked:
         if as_error(outcome, node, Verb.GET) is None and outcome[1] == _OK:  # type: ignore[index]  # it is a message
             return outcome[2]  # type: ignore[index,no-any-return]
+    again = paid or first is not None
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -247,7 +249,7 @@ def read_carefully(
         answered, record = _note(brain, asked, failures), None
         asked = []
         if not answered:
-            answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline, paid)
+            answered, record = yield from _ask_owners(brain, view, name, partition, failures, deadline, paid, again)
         settled = not missing_owners(brain, view, partition, failures) and name not in brain.behind
         if record is not None or (answered and settled):
             return record
@@ -256,8 +258,11 @@ def read_carefully(
         if any(isinstance(error, passing) for error in failures.values()) and may_reroute(
             brain, deadline, failures, paid=paid
         ):
-            yield from before_rerouting(failures)
+            yield from before_rerouting(brain, failures)
+            again = True
             continue
+        if not answered and is_refused(failures) and not any(node in brain.down for node in view.owners[partition]):
+            raise why_unavailable(brain, view, partition, failures)
         return (yield from ask_copies(brain, view, name, partition, failures, answered, deadline, paid=paid))
 
 
@@ -296,11 +301,19 @@ def _ask_owners(
     failures: dict[str, KvCacheError],
     deadline: float,
     paid: bool,
+    again: bool,
 ) -> Plan[tuple[bool, bytes | None]]:
-    """Ask owner after owner, those only that can be reached and believed; returns (somebody answered, record)."""
+    """Ask owner after owner, those only that can be reached and believed; returns (somebody answered, record).
+
+    ``again`` says that the call has asked before; then one that wants to be left alone is, and what it said still holds.
+    """
     lagging = brain.lagging.of(partition, name) if brain.behind else ()
     for node in sorted(view.owners[partition], key=brain.avoided.__contains__):
         if node in failures or node in brain.down or node in lagging:
+            continue
+        refusal = brain.shedding.refusal(node) if again or failures else None
+        if refusal is not None:
+            failures[node] = refusal
             continue
         if not may_repeat(brain, failures, paid=paid):
             break

@@ -35,7 +35,15 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import Ask, Outcome, Plan, Within
 from kvcache_client.core.routing import View
-from kvcache_client.protocol.errors import ClockSkew, ConnectionLost, InDoubt, KvCacheError, NotApplied, StaleFence
+from kvcache_client.protocol.errors import (
+    ClockSkew,
+    ConnectionLost,
+    InDoubt,
+    KvCacheError,
+    NotApplied,
+    Overloaded,
+    StaleFence,
+)
 from kvcache_client.protocol.record import restamp, version_of
 from kvcache_client.protocol.verbs import Request, Status, Verb
 
@@ -177,9 +185,11 @@ def write_carefully(
             rerouted = True
             refused = dict(tally.failures)
             _forget(tally, REROUTE)
-            yield from before_rerouting(refused)
+            yield from before_rerouting(brain, refused)
+            tally.failures.update((node, busy) for node in writers if (busy := brain.shedding.refusal(node)))
             continue
-        yield from _hint(brain, view, partition, name, record, tally, deadline)
+        if _may_hint(brain, tally):
+            yield from _hint(brain, view, partition, name, record, tally, deadline)
         held, needed = _held(brain, view, partition, tally, acks)
         # Only then: of a write in doubt a read must not say that it is gone, what was there before still counts.
         if held >= needed:
@@ -254,6 +264,17 @@ def _send(brain: Brain, asks: list[Ask], tally: _Tally, deadline: float) -> Plan
         outcomes = yield Within(asks, time_left(brain, deadline))
         for (node, _), outcome in zip(asks, outcomes, strict=True):
             tally.note(brain, node, outcome)
+
+
+def _may_hint(brain: Brain, tally: _Tally) -> bool:
+    """Say whether stand-ins may be asked. In place of an owner that is there and has too much to do, that is one request more.
+
+    Where all of them have, nothing was applied anywhere: then the whole write is refused, and others are not burdened with it.
+    """
+    busy = sum(isinstance(error, Overloaded) for error in tally.failures.values())
+    if not busy:
+        return True
+    return bool(tally.acked or tally.maybe_applied or busy < len(tally.failures)) and brain.retry(busy, refused=True)
 
 
 def _hint(

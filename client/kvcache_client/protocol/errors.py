@@ -292,9 +292,15 @@ class ClockSkew(NotApplied):
 
 
 class Overloaded(NotApplied):
-    """The node sheds load; ask again later."""
+    """The node sheds load; ask again later. ``detail`` is after how many milliseconds, if it says so."""
 
     code = 53
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which to ask again; 0.0 if the node names no time."""
+        named = type(self.detail) is int and self.detail > 0
+        return self.detail / 1000 if named else 0.0
 
 
 class ReplyFull(NotApplied):

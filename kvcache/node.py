@@ -94,7 +94,7 @@ class Node:
         self._registry = Registry(options.coordinator, options.cluster) if options.coordinator else None
         locks = LockStore(self._registry.coordinator, options.cluster) if self._registry else None
         self.control = NodeControl(self.service, self.incarnation, self.adopt, self._registry, locks)
-        self.control.loader = self.loader = Loader(self.service, self._run, self._complete)
+        self.control.loader = self.loader = Loader(self.service, self._run, self._complete, self.adopt)
         self.repairer = Repairer(self.service, self._run)
         self.control.repairing = self.repairer.repair
         self.control.handover = Handover(self.service, self._run, self._unreachable)

@@ -19,8 +19,9 @@ from kvcache.service.loading import Loading
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Service
 from kvcache_client.core.effects import Plan
+from kvcache_client.core.inspecting import documents_of, newest_of
 from kvcache_client.core.pulling import ANYTHING, Row, ask, digests, rows
-from kvcache_client.placement.topology import STATES
+from kvcache_client.placement.topology import STATES, Topology
 from kvcache_client.protocol.errors import ConnectFailed, KvCacheError, NotReady
 from kvcache_client.protocol.verbs import Verb
 
@@ -31,22 +32,33 @@ _GROUP: Final = 64
 
 _WORKERS: Final = 4
 _RETRY_SECONDS: Final = 0.05
+_TELL_SECONDS: Final = 0.5
+"""What the others get to tell which document is in force; one of them is enough."""
+
 _COLLECT_TRIES: Final = 20
 _COLLECT_SECONDS: Final = 0.5
 """What a stand-in gets to hand over a part of what it keeps; one that is silent must not hold everything up."""
 
 
 class Loader:
-    """The loading of one node. ``run`` drives a plan through the node's own client; ``synced`` is called when all is there."""
+    """The loading of one node. ``run`` drives a plan through the node's own client; ``synced`` is called when all is there.
+
+    ``adopt`` has the node go by a document, if it is newer.
+    """
 
     def __init__(
-        self, service: Service, run: Callable[[Plan[Any]], Awaitable[Any]], synced: Callable[[], Awaitable[None]]
+        self,
+        service: Service,
+        run: Callable[[Plan[Any]], Awaitable[Any]],
+        synced: Callable[[], Awaitable[None]],
+        adopt: Callable[[Topology], Awaitable[None]],
     ) -> None:
         self.syncing = Loading()
         self.receiving = Loading()
         self._service = service
         self._run = run
         self._synced = synced
+        self._adopt = adopt
         self._work = asyncio.Event()
         self._unsaid = False
         """Whether something was asked for since the node was last complete."""
@@ -61,6 +73,7 @@ class Loader:
             return
         mine = [partition for partition, reads in enumerate(ownership.writable) if reads]
         self._service.begin_loading(mine)
+        self._service.uninformed = True
         self.syncing.begin(session, mine)
         self.collect()
 
@@ -102,10 +115,34 @@ class Loader:
             await self._work.wait()
             self._work.clear()
             while self.left or self._unsaid:
+                await self._catch_up()
                 await asyncio.gather(*(self._pull_some(self.receiving) for _ in range(_WORKERS)))
                 await asyncio.gather(*(self._pull_some(self.syncing) for _ in range(_WORKERS)))
                 if not self.syncing.left and self._unsaid:
                     await self._finish_syncing()
+
+    async def _catch_up(self) -> None:
+        """Learn by which document the others go, before anything that this node holds is shown.
+
+        One flush is a line in a document: who missed it would take all that it hides for true, and the coordinator, which
+        tells of it, may be away just now. Where all others are gone, there is nobody to ask.
+        """
+        while self._service.uninformed and (others := self._others()):
+            asked = self._asked
+            told = newest_of(await self._run(documents_of(others, _TELL_SECONDS)))
+            if told is None:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            await self._adopt(told)
+            self._service.uninformed = self._asked != asked  # another pause meanwhile: what was told is old
+
+    def _others(self) -> list[str]:
+        """Return the other members, those that are not known to be gone."""
+        ownership = self._service.ownership
+        if ownership is None:
+            return []
+        me = self._service.identity.node
+        return [member.id for member in ownership.topology.members if member.id != me and member.state != "down"]
 
     async def _finish_syncing(self) -> None:
         """Collect what stand-ins kept meanwhile; then this node is complete."""
@@ -118,12 +155,8 @@ class Loader:
         await self._synced()
 
     async def _collect_hints(self) -> None:
-        ownership = self._service.ownership
-        if ownership is None:
-            return
         me = self._service.identity.node
-        others = [m.id for m in ownership.topology.members if m.id != me and m.state != "down"]
-        await asyncio.gather(*(self._collect_from(node, me) for node in others))
+        await asyncio.gather(*(self._collect_from(node, me) for node in self._others()))
 
     async def _collect_from(self, node: str, me: str) -> None:
         for _ in range(_COLLECT_TRIES):

@@ -20,7 +20,7 @@ from kvcache.cluster.snapshots import SnapshotReader
 from kvcache_client.core.effects import REFRESH, Pause, Plan, Within
 from kvcache_client.core.pulling import PIECE_SECONDS, Row
 from kvcache_client.core.reading import REROUTE_PAUSE, as_error
-from kvcache_client.placement.topology import Topology
+from kvcache_client.placement.topology import Topology, hidden_to
 from kvcache_client.protocol.errors import (
     ConnectFailed,
     InDoubt,
@@ -90,7 +90,7 @@ def lifted(key: bytes, record: bytes, generations: Sequence[tuple[str, int]]) ->
     So a restore undoes the flush. The record keeps its version: whatever was written since the flush is newer and stays, and
     of two snapshots the newer record stays, whichever is restored first. A flush that comes after ``generations`` hides it.
     """
-    hidden = max((version for prefix, version in generations if key.startswith(prefix.encode())), default=-1)
+    hidden = hidden_to(generations, key)
     return restored(record, hidden) if version_of(record) <= hidden and not is_tombstone(record) else record
 
 

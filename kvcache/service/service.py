@@ -95,6 +95,8 @@ class Service:
         self._now_ms = 0
         self.hesitating = False
         """Whether this node decides nothing for the moment, because it may have missed what others decided."""
+        self.uninformed = False
+        """Whether this node was away and has not heard yet by which document the others go: it may not know of a flush."""
         self._pause_ms = MAX_VERSION
         self._on_pause: Callable[[int], None] = lambda ms: None
         self._horizon = b""
@@ -194,7 +196,7 @@ class Service:
     def loaded_all(self) -> None:
         """Answer for everything that is this node's own: it holds it completely."""
         self._incomplete = bytearray(PARTITIONS)
-        self.hesitating = False
+        self.hesitating = self.uninformed = False
         self._show()
 
     @property
@@ -265,6 +267,8 @@ class Service:
     def _peek(self, message: Message) -> Reply:
         number, _, key = message
         self._require_ready()
+        if self.uninformed:
+            raise NotReady("this node was away and does not know yet what is true now", detail=self.epoch)
         record = self.standing(self._partition(key), key)
         return (number, _MISS) if record is None else (number, _OK, record, *self.hints.owners_of(key))
 

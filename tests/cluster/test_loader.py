@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from peer_world import PeerWorld, deleted, value
+from peer_world import START_MS, PeerWorld, deleted, value
 
 from kvcache.cluster import changes
 from kvcache.cluster.loader import Loader
-from kvcache_client.placement.topology import Member
+from kvcache.service.ownership import Ownership
+from kvcache_client.core.routing import View
+from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.errors import NotReady
 from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.version import version_at
 
 
 class Loading:
@@ -22,7 +25,12 @@ class Loading:
     def __init__(self, world: PeerWorld, node: str) -> None:
         self.synced = 0
         self.service = world.services[node]
-        self.loader = Loader(self.service, world.run, self._complete)
+        self.loader = Loader(self.service, world.run, self._complete, self._adopt)
+
+    async def _adopt(self, topology: Topology) -> None:
+        before = self.service.ownership
+        assert before is not None
+        self.service.adopt(Ownership(before.node, topology, View(topology).routes, before))
 
     async def _complete(self) -> None:
         self.synced += 1
@@ -91,6 +99,38 @@ async def test_what_was_deleted_meanwhile_stays_deleted(world: PeerWorld) -> Non
         node.loader.sync("after a pause")
         await node.until_complete()
     assert world.held("n1", key) == deleted(5)
+
+
+async def test_of_what_was_flushed_meanwhile_nothing_is_shown_before_it_has_heard_of_the_flush(
+    world: PeerWorld,
+) -> None:
+    (key,) = fill(world, 1, "n1", "n2")
+    world.services["n1"].take(key, value(0))
+    world.topology = changes.purge(world.topology, "", version_at(START_MS), 0)
+    for node in ("n2", "n3"):
+        service = world.services[node]
+        service.adopt(Ownership(node, world.topology, world.view.routes, service.ownership))
+    shown: list[object] = []
+
+    def look(_: str, verb: Verb) -> None:
+        for asked in (Verb.PEEK, Verb.GET):
+            try:
+                shown.append(world.services["n1"].handlers[asked]((1, asked, key))[1])
+            except NotReady:
+                shown.append(NotReady)
+
+    world.before_answer = look
+    async with loading(world) as node:
+        node.loader.sync("after a pause")
+        world.away = {"n2", "n3"}
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            look("n1", Verb.PEEK)
+        assert set(shown) == {NotReady}  # nobody has told it anything
+        world.away = set()
+        await node.until_complete()
+        assert node.service.handlers[Verb.GET]((1, Verb.GET, key))[1] == Status.MISS
+    assert set(shown) == {NotReady, Status.MISS}
 
 
 async def test_only_what_differs_is_pulled_after_a_pause(world: PeerWorld) -> None:

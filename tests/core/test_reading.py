@@ -8,7 +8,16 @@ from dataclasses import replace
 import pytest
 from memory_network import CLEAR, MemoryNetwork, Weather
 
-from kvcache_client.protocol.errors import ClockSkew, DeadlineExceeded, NotApplied, Unavailable, UndecodableValue
+from kvcache.cluster.changes import purge
+from kvcache_client.placement.partitions import PARTITIONS
+from kvcache_client.protocol.errors import (
+    ClockSkew,
+    DeadlineExceeded,
+    NotApplied,
+    NotReady,
+    Unavailable,
+    UndecodableValue,
+)
 from kvcache_client.protocol.record import make_record
 from kvcache_client.protocol.verbs import Verb
 from kvcache_client.protocol.version import version_at
@@ -55,6 +64,47 @@ def test_a_miss_at_one_owner_is_not_believed_while_the_other_is_away(network: Me
     second.restart()
     assert client.get("k") == 1
     assert network.stand_ins("k")[0].asked[Verb.PEEK] >= 1
+
+
+def test_what_a_node_shows_that_has_not_heard_of_a_flush_is_not_believed(network: MemoryNetwork) -> None:
+    client = network.client()
+    client.set("k", "old")
+    second = network.owners("k")[1]
+    second.cut()
+    client.set("k", "newer")  # which the second owner lacks: this client does not take its word for the key
+    flushed = purge(network.topology, "", version_at(network.wall_ms() + 1), 0)
+    network.change(flushed, only={node.id for node in network.nodes.values()} - {second.id})
+    second.heal()
+    network.run(seconds=3)
+    client.get("another")  # tries the connection again, in passing
+    network.run(seconds=1)
+    assert not client.brain.down
+    for _ in range(6):
+        assert client.get("k") is None
+    assert second.asked[Verb.PEEK]
+
+
+@pytest.mark.parametrize("stood_still", [True, False])
+def test_an_owner_that_answers_no_reads_yet_is_not_talked_into_it(network: MemoryNetwork, stood_still: bool) -> None:
+    client = network.client(timeout=0.5)
+    first, second = network.owners("k")
+    client.set("k", "old")
+    second.cut()
+    client.set("k", "new")  # held by the first owner and a stand-in
+    network.stand_ins("k")[0].kill()
+    if stood_still:
+        second.heal()
+    else:
+        second.kill()
+        second.restart()
+    second.service.begin_loading(range(PARTITIONS))
+    first.pause()
+    for _ in range(3):
+        with pytest.raises((Unavailable, DeadlineExceeded, NotReady)):
+            client.get("k")
+    first.resume()
+    network.run(seconds=3)
+    assert client.get("k") == "new"
 
 
 def test_an_owner_that_turns_out_to_be_behind_is_brought_up_to_date(network: MemoryNetwork) -> None:

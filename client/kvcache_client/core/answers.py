@@ -133,9 +133,13 @@ def _is_outdated(brain: Brain, failures: Mapping[str, KvCacheError]) -> bool:
     return any(isinstance(newest, int) and newest > epoch for newest in told)
 
 
-def before_rerouting(brain: Brain, failures: Mapping[str, KvCacheError]) -> Plan[None]:
-    """Look at the newest topology, unless nodes only have too much to do, and wait: a little, or as long as they say."""
-    if not all(isinstance(error, Overloaded) for error in failures.values() if isinstance(error, REROUTE)):
+def before_rerouting(brain: Brain, deadline: float, failures: Mapping[str, KvCacheError]) -> Plan[None]:
+    """Look at the newest topology, unless nodes only have too much to do, and wait: a little, or as long as they say.
+
+    A look takes an attempt where nodes are silent: what is left of the call must suffice for one.
+    """
+    busy = all(isinstance(error, Overloaded) for error in failures.values() if isinstance(error, REROUTE))
+    if not busy and brain.clock() + brain.attempt <= deadline:
         yield REFRESH
     wait = _wait_asked_for(failures)
     yield Pause(wait * (1 + _JITTER * brain.draw()) if wait else REROUTE_PAUSE)

@@ -7,7 +7,7 @@ brought up to date before the read returns, so that no later one sees what is ol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from kvcache_client.core.answers import (
@@ -24,6 +24,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import copies_needed
 from kvcache_client.core.effects import REFRESH, Ask, Plan, Within
 from kvcache_client.core.routing import View
+from kvcache_client.placement.topology import hidden_to, hides
 from kvcache_client.protocol.errors import ConnectionLost, InDoubt, KvCacheError, NotApplied, TooFewCopies
 from kvcache_client.protocol.record import is_tombstone, version_of
 from kvcache_client.protocol.verbs import Status, Verb
@@ -54,18 +55,12 @@ def ask_copies(
     if nodes and brain.clock() < deadline:
         if not may_repeat(brain, failures, len(nodes), paid=paid):
             raise why_unavailable(brain, view, partition, failures)
-        asks: list[Ask] = [(node, [0, Verb.PEEK, name]) for node in nodes]
-        outcomes = yield Within(asks, time_left(brain, deadline))
-        for node, outcome in zip(nodes, outcomes, strict=True):
-            refusal = as_error(outcome, node, Verb.PEEK)
-            if refusal is not None:
-                failures[node] = refusal
-                continue
-            answered = answered or node in view.owners[partition]
-            held[node] = outcome[2] if outcome[1] == Status.OK else b""
-    newest = max(held.values(), default=b"")
+        held = yield from _look(brain, view.owners[partition], nodes, name, failures, deadline)
+        answered = answered or any(node in held for node in view.owners[partition])
+    newest = _newest_seen(brain, name, held)
     if _is_outdated(brain, name, newest) and brain.clock() + brain.attempt <= deadline:
         yield REFRESH  # perhaps a flush has taken it, of which only the newest topology tells
+        newest = _newest_seen(brain, name, held)
     if _is_outdated(brain, name, newest):
         if missing:
             raise why_unavailable(brain, view, partition, failures)
@@ -76,6 +71,37 @@ def ask_copies(
     if answered:
         return None
     raise why_unavailable(brain, view, partition, failures)
+
+
+def _look(
+    brain: Brain,
+    owners: Sequence[str],
+    nodes: Sequence[str],
+    name: bytes,
+    failures: dict[str, KvCacheError],
+    deadline: float,
+) -> Plan[dict[str, bytes]]:
+    """Return what each of ``nodes`` holds, b"" for nothing; those that can't be believed are noted in ``failures``.
+
+    HEAD tells whether an owner answers for the partition at all. One that has restarted empty, or was away and does not know
+    yet what it has missed, does not: what PEEK shows of it may be older than what all others had acknowledged.
+    """
+    asks: list[Ask] = [(node, [0, verb, name]) for node in nodes for verb in _shown_by(node in owners)]
+    outcomes = iter((yield Within(asks, time_left(brain, deadline))))
+    held: dict[str, bytes] = {}
+    for node in nodes:
+        answers = [(verb, next(outcomes)) for verb in _shown_by(node in owners)]
+        refusal = next(filter(None, (as_error(answer, node, verb) for verb, answer in answers)), None)
+        if refusal is not None:
+            failures[node] = refusal
+            continue
+        _, peek = answers[-1]
+        held[node] = peek[2] if peek[1] == Status.OK else b""
+    return held
+
+
+def _shown_by(owner: bool) -> tuple[Verb, ...]:
+    return (Verb.HEAD, Verb.PEEK) if owner else (Verb.PEEK,)
 
 
 def _holders(
@@ -102,10 +128,15 @@ def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:
     return (node for node in view.stand_ins(partition) if node not in brain.down)
 
 
+def _newest_seen(brain: Brain, name: bytes, held: Mapping[str, bytes]) -> bytes:
+    """Return the newest of some copies, b"" for none. Not every node has heard of each flush that this client knows of."""
+    generations = brain.require_view().topology.generations
+    return max((record for record in held.values() if record and not hides(generations, name, record)), default=b"")
+
+
 def _is_outdated(brain: Brain, name: bytes, newest: bytes) -> bool:
     """Say whether this client knows of a newer version than the newest that was found."""
-    generations = brain.require_view().topology.generations
-    hidden = max((version for prefix, version in generations if name.startswith(prefix.encode())), default=0)
+    hidden = hidden_to(brain.require_view().topology.generations, name)
     return brain.lagging.version(name) > max(hidden, version_of(newest) if newest else 0)
 
 
@@ -145,7 +176,7 @@ def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
                 yield from _bring_up(brain, view, partition, name, newest, held, deadline)
             return newest if newest and not is_tombstone(newest) else None
         if any(isinstance(error, REROUTE) for error in failures.values()) and may_reroute(brain, deadline, failures):
-            yield from before_rerouting(brain, failures)
+            yield from before_rerouting(brain, deadline, failures)
             if brain.clock() < deadline:
                 continue
         raise _too_few(brain, view, partition, level, len(held), failures)

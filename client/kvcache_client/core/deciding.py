@@ -191,7 +191,7 @@ def decide(
         if not may_reroute(brain, deadline, failures):
             raise _undecided(brain, view, partition, failures, doubt, number, heard)
         if isinstance(error, REROUTE):
-            yield from before_rerouting(brain, failures)
+            yield from before_rerouting(brain, deadline, failures)
         else:
             brain.counters.asked_again += 1
             yield Pause(REROUTE_PAUSE)

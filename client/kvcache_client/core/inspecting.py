@@ -6,17 +6,26 @@ Here live the plans that change nothing and promise nothing about the data path.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.effects import REFRESH, Outcome, Plan
+from kvcache_client.core.effects import REFRESH, Outcome, Plan, Within
 from kvcache_client.core.link import error_of
 from kvcache_client.core.reading import as_error
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
 from kvcache_client.protocol.verbs import Verb
 
-__all__ = ["json_of", "newest_topology", "node_statistics", "read_topology", "topology"]
+__all__ = [
+    "documents_of",
+    "json_of",
+    "newest_of",
+    "newest_topology",
+    "node_statistics",
+    "read_topology",
+    "topology",
+]
 
 
 def read_topology(reply: Outcome) -> Topology:
@@ -41,9 +50,18 @@ def newest_topology(brain: Brain) -> Plan[Topology | None]:
     chosen = [*nodes[start:], *nodes[:start]][:3]
     if not chosen:
         return None
-    outcomes = yield [(node, [0, Verb.TOPOLOGY]) for node in chosen]
-    documents = [document for document in map(_document, outcomes) if document is not None]
+    return newest_of((yield from documents_of(chosen, brain.attempt)))
+
+
+def newest_of(documents: Iterable[Topology]) -> Topology | None:
+    """Return the newest of some documents, None if there is none."""
     return max(documents, key=lambda document: document.epoch, default=None)
+
+
+def documents_of(nodes: Iterable[str], seconds: float) -> Plan[list[Topology]]:
+    """Return the documents by which ``nodes`` go, of those that tell within so many seconds."""
+    outcomes = yield Within([(node, [0, Verb.TOPOLOGY]) for node in nodes], seconds)
+    return [document for document in map(_document, outcomes) if document is not None]
 
 
 def _document(outcome: Outcome) -> Topology | None:

@@ -258,7 +258,7 @@ def read_carefully(
         if any(isinstance(error, passing) for error in failures.values()) and may_reroute(
             brain, deadline, failures, paid=paid
         ):
-            yield from before_rerouting(brain, failures)
+            yield from before_rerouting(brain, deadline, failures)
             again = True
             continue
         if not answered and is_refused(failures) and not any(node in brain.down for node in view.owners[partition]):

@@ -67,9 +67,13 @@ def _asks(effect: Effect) -> Round:
 
 
 def _perform(effects: list[Effect]) -> Plan[list[Outcome]]:
-    """Do all that the effects ask for at once; returns the outcomes of all their requests in order."""
+    """Do all that the effects ask for at once; returns the outcomes of all their requests in order.
+
+    Nobody looks at the topology while others ask: that can take as long as an answer, and those who ask have reckoned with one
+    of the two. Who wanted to look goes on by what is known, and wants it again if that was wrong.
+    """
     asks: list[Ask] = [ask for effect in effects for ask in _asks(effect)]
-    if any(isinstance(effect, Refresh) for effect in effects):
+    if not asks and any(isinstance(effect, Refresh) for effect in effects):
         yield REFRESH
     pauses = [effect.seconds for effect in effects if isinstance(effect, Pause)]
     if pauses:

@@ -185,7 +185,7 @@ def write_carefully(
             rerouted = True
             refused = dict(tally.failures)
             _forget(tally, REROUTE)
-            yield from before_rerouting(brain, refused)
+            yield from before_rerouting(brain, deadline, refused)
             tally.failures.update((node, busy) for node in writers if (busy := brain.shedding.refusal(node)))
             continue
         if _may_hint(brain, tally):

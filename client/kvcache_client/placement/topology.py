@@ -14,7 +14,7 @@ it does not know is refused, because programs that compute placement differently
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from kvcache_client.placement.layout import MAX_MEMBERS, MAX_REPLICATION_FACTOR,
 from kvcache_client.placement.spec import ALGORITHM, DEFAULT_VNODES, MAX_POINTS, Node, PlacementSpec
 from kvcache_client.protocol.errors import TopologyError
 from kvcache_client.protocol.limits import KEY_BYTES
+from kvcache_client.protocol.record import brought_over, version_of
 from kvcache_client.protocol.version import MAX_VERSION
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "STATES",
     "Member",
     "Topology",
+    "hidden_to",
+    "hides",
 ]
 
 SCHEMA: Final = 1
@@ -260,6 +263,17 @@ class Topology:
             f"<Topology {self.cluster!r} epoch={self.epoch} rf={self.replication_factor} members=[{', '.join(shown)}]"
             f"{f' {self.move!r}' if self.move else ''}>"
         )
+
+
+def hidden_to(generations: Iterable[tuple[str, int]], name: bytes) -> int:
+    """Return up to which version flushes and purges hide the key ``name``; -1 if none does."""
+    return max((version for prefix, version in generations if name.startswith(prefix.encode())), default=-1)
+
+
+def hides(generations: Iterable[tuple[str, int]], name: bytes, record: bytes) -> bool:
+    """Say whether flushes and purges hide ``record`` under the key ``name``; one that was restored over them they do not."""
+    hidden = hidden_to(generations, name)
+    return version_of(record) <= hidden and brought_over(record) < hidden
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 
 from kvcache_client.bodies.aio_pace import Pace
 from kvcache_client.bodies.aio_round import Direct
+from kvcache_client.bodies.awake import AwakeLoop
 from kvcache_client.bodies.tls import current_context, refused_handshake
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.config import ClientConfig
@@ -107,6 +108,7 @@ class AsyncConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ended: BaseException | None = None
         self._flushing = False
+        self._awake = AwakeLoop(self.link, self._loop, brain.config.busy_polling)
         self._marks: deque[int] = deque()
         self._ticker: asyncio.TimerHandle | None = None
         self._pace: Pace | None = None
@@ -171,6 +173,7 @@ class AsyncConnection(asyncio.Protocol):
             self._transport.write(self.link.output())
             if self._pace is not None:
                 self._pace.sent()
+                self._awake.sent()
             if self._ticker is None:
                 self._tick()
 

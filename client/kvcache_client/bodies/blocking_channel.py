@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, overload
 
+from kvcache_client.bodies.awake import polling_on, receive_awake
 from kvcache_client.bodies.socket_timeouts import WAITED_TOO_LONG, timeout_setter
 from kvcache_client.bodies.tls import current_context, refused_handshake
 from kvcache_client.core.brain import Brain
@@ -88,7 +89,7 @@ def _secured(sock: socket.socket, context: ssl.SSLContext, name: str) -> socket.
 class Channel:
     """A connection that one call at a time uses. ``broken`` says why it can't be used any more."""
 
-    __slots__ = ("_brain", "_set_timeout", "_slot", "_sock", "address", "broken", "link", "node", "timeout")
+    __slots__ = ("_brain", "_polling", "_set_timeout", "_slot", "_sock", "address", "broken", "link", "node", "timeout")
 
     def __init__(
         self, brain: Brain, node: str, address: str, sock: socket.socket, on_epoch: Callable[[int], None]
@@ -101,6 +102,7 @@ class Channel:
         self._brain = brain
         self._slot = Slot()
         self._sock = sock
+        self._polling = polling_on(sock, brain.config.busy_polling)
         self._set_timeout = timeout_setter(sock)
 
     def introduce(self, limit: float) -> None:
@@ -145,7 +147,7 @@ class Channel:
             self._break(error)  # also when time ran out: half a frame is on its way
         else:
             try:
-                self._receive(self._sock.recv(_READ_BYTES))
+                self._read()
             except WAITED_TOO_LONG:
                 if patience:
                     link.suspect(link.newest, Slot, patience)
@@ -180,7 +182,7 @@ class Channel:
             try:
                 while slot.outcome is None:
                     self._wait_until(deadline)
-                    self._receive(self._sock.recv(_READ_BYTES))
+                    self._read()
             except WAITED_TOO_LONG:
                 self._give_up(self.timeout)
             except (OSError, KvCacheError) as error:
@@ -194,7 +196,7 @@ class Channel:
     def take_in(self) -> None:
         """Read what has arrived."""
         try:
-            self._receive(self._sock.recv(_READ_BYTES))
+            self._read()
         except WAITED_TOO_LONG:
             return
         except (OSError, KvCacheError) as error:
@@ -209,11 +211,14 @@ class Channel:
             if not readable and not writable:
                 raise TimeoutError("the node does not take the request")
             if readable:
-                self._receive(self._sock.recv(_READ_BYTES))
+                self._read()
             if writable:
                 view = view[self._sock.send(view[:_DUPLEX_BYTES]) :]
 
-    def _receive(self, data: bytes) -> None:
+    def _read(self) -> None:
+        """Take in what arrives next; the wait for it begins awake where that pays."""
+        sock, polling = self._sock, self._polling
+        data = receive_awake(sock, _READ_BYTES, polling) if polling.begins() else sock.recv(_READ_BYTES)
         if not data:
             raise ConnectionResetError("the node closed the connection")
         broken = self.link.receive(data)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["WAITED_TOO_LONG", "timeout_setter"]
+__all__ = ["WAITED_TOO_LONG", "timeout_setter", "waits_in_kernel"]
 
 WAITED_TOO_LONG: Final = (TimeoutError, BlockingIOError)
 """What a send or a receive raises when its time is over; the second is how the kernel's timeouts look."""
@@ -23,9 +23,14 @@ WAITED_TOO_LONG: Final = (TimeoutError, BlockingIOError)
 _KERNEL: Final = sys.platform.startswith(("linux", "darwin"))
 
 
+def waits_in_kernel(sock: socket.socket) -> bool:
+    """Say whether a receive on ``sock`` blocks this thread in the kernel, and nothing else: neither gevent's nor TLS."""
+    return _KERNEL and type(sock).__module__ == "socket"
+
+
 def timeout_setter(sock: socket.socket) -> Callable[[float], None]:
     """Return the function that sets how long (seconds) one send or receive on ``sock`` may wait."""
-    if not (_KERNEL and type(sock).__module__ == "socket"):
+    if not waits_in_kernel(sock):
         return sock.settimeout
     sock.settimeout(None)
 

@@ -22,6 +22,7 @@ from kvcache_client.protocol.verbs import Role
 __all__ = ["ClientConfig", "configured"]
 
 _SECONDS: Final = 3600
+_POLLING_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class ClientConfig:
     """Where this client is; the policy ``nearest_zone`` prefers owners in the same zone."""
     hedging: bool = True
     """Whether a read that takes longer than usual is asked of a second owner too; at most 5 % more requests."""
+    busy_polling: float = 0.00005
+    """For how long a wait for an answer may keep a core busy before it sleeps, where that pays; 0: not at all."""
     lease: float = 5.0
     """What a computation for ``get_or_compute`` may take before the next caller is asked to do it."""
     value_limit: int = VALUE_BYTES
@@ -79,6 +82,8 @@ class ClientConfig:
         for option, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
             if not 0 < seconds < _SECONDS:  # also false for NaN
                 raise InvalidOption(f"{option}={seconds!r}: must be over 0 and below {_SECONDS} seconds")
+        if not 0 <= self.busy_polling <= _POLLING_SECONDS:
+            raise InvalidOption(f"busy_polling={self.busy_polling!r}: must be 0 to {_POLLING_SECONDS} seconds")
         if not 0.01 <= self.lease <= _SECONDS:
             raise InvalidOption(f"lease={self.lease!r}: must be 0.01 to {_SECONDS} seconds")
         check_acks(self.acks)

@@ -8,6 +8,7 @@ the full run, tests of the fast half give shorter ones.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,10 +18,13 @@ from chaos.cluster import eventually
 from chaos.load import key_name
 from chaos.runner import Run
 from kvcache.cluster.snapshots import SnapshotReader
+from kvcache_client import AsyncClient
 from kvcache_client.core.routing import View
 from kvcache_client.placement.partitions import PARTITIONS
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import ControlPlaneUnavailable
+from kvcache_client.protocol.verbs import Verb
+from loadtests.wire import Wire
 
 __all__ = [
     "ADMIN_SECONDS",
@@ -34,6 +38,7 @@ __all__ = [
     "join_then_drain",
     "kill_one",
     "pause_one",
+    "pulled_back",
     "purge_while_away",
     "replaced",
     "restart_during_snapshot",
@@ -51,6 +56,9 @@ MOVED_AT_MOST: Final = 1.25
 
 _CRAWL: Final = 50
 """Records a second of a throttled move: a few percent of what it is to receive."""
+
+_PULLED: Final = 200_000
+"""Records of 100 bytes, besides those of the load, in a cluster of which one node comes back empty."""
 
 _TOUCHED: Final = 200
 """Keys that a scenario itself changes while a node is away."""
@@ -73,6 +81,36 @@ async def restart_empty(run: Run, away: float = 5.0, after: float = 5.0) -> None
     await run.operate.wait_healthy()
     run.healed()
     await run.hold(after)
+
+
+async def pulled_back(run: Run, away: float = 5.0) -> None:
+    """``kill -9`` a node of a full cluster, start it again empty, and print how fast it pulls what the others hold."""
+    batches = [range(start, start + 1000) for start in range(0, _PULLED, 1000)]
+    async with AsyncClient(run.cluster.seeds, timeout=5.0) as cache:
+        for batch in batches:
+            result = await cache.set_many({f"pulled:{number:09}": b"x" * 100 for number in batch})
+            run.require(not result.failed, f"{len(result.failed)} records were not stored before the fault")
+    await run.hold(1.0)
+    victim = run.victim()
+    run.fault()
+    await run.cluster.kill(victim)
+    await run.hold(away)
+    await run.cluster.restart(victim, wait=False)
+    await eventually(lambda: is_in_state(run, victim, "syncing"), f"{victim} is syncing")
+    began = time.monotonic()
+    await eventually(lambda: is_in_state(run, victim, "up"), f"{victim} is up")
+    seconds = time.monotonic() - began
+    run.healed()
+    async with Wire(run.cluster.nodes[victim].direct) as wire:
+        records = json.loads((await wire.ask(int(Verb.STATS)))[1])["store"]["records"]
+    run.require(records > _PULLED / 2, f"{victim} holds only {records} records after it has pulled")
+    print(f"pulled {records} records of 100 bytes in {seconds:.2f} s: {records / seconds:,.0f} records/s")
+
+
+async def is_in_state(run: Run, node: str, state: str) -> bool:
+    """Say whether the newest document has a node in this state."""
+    member = (await run.cluster.topology()).member(node)
+    return member is not None and member.state == state
 
 
 async def pause_one(run: Run, seconds: float = 20.0, after: float = 5.0, *, resume: bool = True) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from chaos.checkers import CHECKERS
-from chaos.cluster import ChaosCluster
+from chaos.cluster import ChaosCluster, ClusterShape
 from chaos.runner import Operate, Scenario, play
 from chaos.scenarios import (
     controller_dies,
     flush_while_away,
     join_then_drain,
     pause_one,
+    pulled_back,
     purge_while_away,
     replaced,
     restart_during_snapshot,
@@ -70,6 +71,11 @@ async def test_a_node_restarts_while_a_snapshot_is_taken(operate: Operator, tmp_
 @pytest.mark.chaos
 async def test_a_node_that_was_killed_and_comes_back_empty_after_5_s(operate: Operator) -> None:
     await _holds(restart_empty, "restart empty, long", operate, steady=5.0)
+
+
+@pytest.mark.chaos
+async def test_a_node_of_a_full_cluster_comes_back_empty(operate: Operator) -> None:
+    await _holds(pulled_back, "pulled back", operate, shape=ClusterShape(memory="256MiB"))
 
 
 @pytest.mark.chaos

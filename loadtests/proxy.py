@@ -184,25 +184,30 @@ class _Connection:
     async def _deliver(
         self, held: asyncio.Queue[tuple[float, bytes]], writer: StreamWriter, direction: Direction
     ) -> None:
-        loop = asyncio.get_running_loop()
-        clock = loop.time
+        clock = asyncio.get_running_loop().time
         frames = FrameReader(CLIENT_FRAME_LIMIT)
-        while True:
-            due, data = await held.get()
-            if due > clock():
-                await asyncio.sleep(due - clock())
-            await self._proxy.until_passable(self.source, direction)
-            if not data:
-                if writer.can_write_eof():
-                    writer.write_eof()
-                return
-            lag = self._proxy.lag_of(self.source) if direction == "down" else None
-            if lag is None:
-                writer.write(data)
-            else:
-                for message in frames.feed(data):
-                    loop.call_later(lag(), writer.write, pack_message(*message))
-            await writer.drain()
+        async with asyncio.TaskGroup() as late:  # its end waits for what lags: the end of a stream overtakes nothing
+            while True:
+                due, data = await held.get()
+                if due > clock():
+                    await asyncio.sleep(due - clock())
+                await self._proxy.until_passable(self.source, direction)
+                if not data:
+                    break
+                lag = self._proxy.lag_of(self.source) if direction == "down" else None
+                if lag is None:
+                    writer.write(data)
+                else:
+                    for message in frames.feed(data):
+                        late.create_task(_write_after(lag(), writer, pack_message(*message)))
+                await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+async def _write_after(seconds: float, writer: StreamWriter, data: bytes) -> None:
+    await asyncio.sleep(seconds)
+    writer.write(data)
 
 
 def _name_in(first: bytes) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from polling import until
 
+from kvcache_client.protocol.framing import pack_message
 from kvcache_client.protocol.verbs import Verb
 from loadtests.proxy import Proxy
 from loadtests.wire import Wire
@@ -83,6 +84,44 @@ async def test_a_delay_holds_in_each_direction(proxy: Proxy) -> None:
     await said_back(reader, writer, b"slowly")
     assert clock() - began >= 0.1
     writer.close()
+
+
+@pytest.fixture
+async def complaints() -> list[dict[str, Any]]:
+    """What the event loop complains of, which nobody else would see."""
+    seen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: seen.append(context))
+    return seen
+
+
+async def test_what_lags_arrives_before_the_end_of_the_stream(proxy: Proxy, complaints: list[dict[str, Any]]) -> None:
+    first, second = pack_message(1, 7), pack_message(2, 7)
+    lags = iter([0.05, 0.0])
+    proxy.straggle(lambda: next(lags))
+    reader, writer = await connect(proxy)
+    writer.write(first + second)
+    writer.write_eof()
+    assert await reader.read() == second + first
+    writer.close()
+    assert not complaints
+
+
+async def test_what_lags_when_the_connection_breaks_goes_nowhere(
+    proxy: Proxy, complaints: list[dict[str, Any]]
+) -> None:
+    proxy.straggle(lambda: 0.01)
+    reader, writer = await connect(proxy)
+    for number in range(100):
+        writer.write(pack_message(number, 7))
+    await reader.readexactly(3)
+    proxy.reset()
+    with pytest.raises(ConnectionError):
+        while await reader.read(1 << 16):
+            pass
+        raise ConnectionError("the end came without an error, which is as good")
+    writer.close()
+    await until(lambda: "0 connections" in repr(proxy))
+    assert not complaints
 
 
 async def test_a_reset_breaks_connections_and_new_ones_are_taken_or_refused(proxy: Proxy) -> None:

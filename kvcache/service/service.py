@@ -314,7 +314,9 @@ class Service:
                 detail=self._now_ms,
             )
         if self.generations.pairs and self.generations.hides(key, record):
-            return _SUPERSEDED, self.generations.hidden_to(key)
+            # What was written since then may be newer still, and whoever stamps again must get above that, too.
+            standing = self.standing(partition, key)
+            return _SUPERSEDED, max(self.generations.hidden_to(key), version_of(standing) if standing else 0)
         if record[FLAGS] in MARKED:
             standing = self.standing(partition, key)  # looking also removes what a flush hides, which may be newer
             check_mark(record, standing, self._horizon, self.fences)

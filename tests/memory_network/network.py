@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from kvcache_client.core.config import ClientConfig
@@ -31,10 +31,14 @@ class MemoryNetwork:
         self.topology = cluster_of(nodes, replication_factor)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
-        self.nodes = {member.id: MemoryNode(self, member.id) for member in self.topology.members}
+        self.nodes = {member.id: self.make_node(member.id) for member in self.topology.members}
         self.sessions: list[MemorySession] = []
         for node in self.nodes.values():
             node.adopt(self.topology)
+
+    def make_node(self, id: str) -> MemoryNode:
+        """Return a node that knows no topology yet."""
+        return MemoryNode(self, id)
 
     def wall_ms(self) -> int:
         """Return the true time in ms since 1970."""
@@ -52,7 +56,7 @@ class MemoryNetwork:
         self.topology = topology
         for member in topology.members:
             if member.id not in self.nodes:
-                self.nodes[member.id] = MemoryNode(self, member.id)
+                self.nodes[member.id] = self.make_node(member.id)
         for id in list(self.nodes) if only is None else only:
             self.nodes[id].adopt(topology)
 
@@ -95,6 +99,11 @@ class MemoryNetwork:
         """Do ``work`` in ``seconds`` of virtual time; what falls due together is done in the order of asking."""
         self._count += 1
         heapq.heappush(self._events, (self.now + max(seconds, 0.0), self._count, work))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes its time. Only nodes that live (``living``) have such work."""
+        work.close()
+        raise RuntimeError("nodes that do nothing by themselves answer at once")
 
     def run(self, *, until: Callable[[], bool] | None = None, seconds: float | None = None) -> None:
         """Let time pass: until a condition holds, for ``seconds``, or until nothing more happens."""

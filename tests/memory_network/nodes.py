@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from kvcache.service.assembly import assemble
+from kvcache.service.deputy import Deputy
 from kvcache.service.later import Fields
 from kvcache.service.ownership import Ownership
 from kvcache.service.service import Identity
@@ -55,8 +56,11 @@ class MemoryNode:
         network = self._network
         clock = HybridClock(self.wall_ms, network.random.randrange(WRITERS))
         self.store = Store(StoreConfig(_NODE_MEMORY), self.wall_ms())
-        self.service = assemble(Identity(self.id, "test", VALUE_BYTES), self.store, clock, dict)
+        self.service = assemble(Identity(self.id, "test", VALUE_BYTES), self.store, clock, dict, self._deputy())
         self.service.leases.go_by(network.after)
+
+    def _deputy(self) -> Deputy | None:
+        return None
 
     def wall_ms(self) -> int:
         """Return this node's own time in ms since 1970."""

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kvcache.service.later import Fields, Held
+from kvcache.service.later import Fields, Held, Later
 from kvcache_client.core.effects import Outcome
 from kvcache_client.core.introduction import hello, read_greeting
 from kvcache_client.core.link import Link
 from kvcache_client.protocol.errors import ConnectFailed, ConnectionLost, KvCacheError, NoAnswer
 from kvcache_client.protocol.framing import FrameReader, pack_message
 from kvcache_client.protocol.limits import FRAME_SLACK, VALUE_BYTES
-from kvcache_client.protocol.verbs import Message, Request
+from kvcache_client.protocol.verbs import Message, Request, Verb
 from memory_network.nodes import MemoryNode, as_reply
 from memory_network.weather import Weather
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from memory_network.sessions import MemorySession
 
 __all__ = ["Slot", "Wire"]
+
+_WRITING = (Verb.PUT, Verb.PUT_MANY, Verb.HINT, Verb.COPY)
 
 
 class Slot:
@@ -110,22 +112,31 @@ class Wire:
             self._deliver("out", lambda: self.node.when_awake(lambda: self._execute(data)))
 
     def _execute(self, data: bytes) -> None:
-        if self.broken:
-            return
         replies = b""
         for message in self._reader.feed(data):
+            if self.broken and message[1] not in _WRITING:  # what had arrived is done, whoever has gone meanwhile
+                continue
             try:
                 replies += pack_message(*self.node.answer(message))
             except Held as held:
                 held.take(self, partial(self._reply_later, message))
+            except Later as later:
+                self.session.network.spawn(self._finish(message, later))
         self._reply(replies)
+
+    async def _finish(self, message: Message, later: Later) -> None:
+        try:
+            fields: Fields | KvCacheError = later.fields(await later.work)
+        except KvCacheError as error:
+            fields = error
+        self.node.when_awake(partial(self._reply_later, message, fields))
 
     def _reply_later(self, message: Message, reply: Fields | KvCacheError) -> None:
         if not self.broken and self.node.reachable:
             self._reply(pack_message(*as_reply(message, reply)))
 
     def _reply(self, replies: bytes) -> None:
-        if not replies:
+        if not replies or self.broken:
             return
         if self._chance(self.weather.lose):
             self.session.network.after(self._travel(), partial(self.end, "reset before the reply was read"))

@@ -1,5 +1,8 @@
 """A node notices that it stood still before it answers anything, and is careful until it knows what it missed."""
 
+import pytest
+
+from kvcache_client.protocol.errors import NotReady
 from kvcache_client.protocol.verbs import Status, Verb
 
 
@@ -24,6 +27,18 @@ def test_what_is_loading_takes_writes_and_answers_no_reads_until_all_is_there(co
     core.service.loaded_all()
     assert core.ask(Verb.GET, key)[0] == Status.OK
     assert not core.service.loading
+
+
+def test_before_it_knows_by_which_document_the_others_go_it_shows_nothing(core, record):
+    key = core.key(mine=True)
+    core.put(key, record(0))
+    core.service.begin_loading(range(16384))
+    assert core.ask(Verb.PEEK, key) == (Status.OK, record(0))
+    core.service.uninformed = True
+    with pytest.raises(NotReady):
+        core.ask(Verb.PEEK, key)
+    core.service.loaded_all()
+    assert core.ask(Verb.PEEK, key) == (Status.OK, record(0))
 
 
 def test_a_newer_topology_does_not_make_it_complete(core):

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 
+from kvcache.cluster.changes import purge
+from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import (
     ClockSkew,
     InvalidKey,
@@ -16,7 +18,7 @@ from kvcache_client.protocol.errors import (
 )
 from kvcache_client.protocol.record import NEVER, TOMBSTONE, make_record, tombstone, version_of
 from kvcache_client.protocol.verbs import Status, Verb
-from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, version_at
+from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, version_at, version_ms
 
 KEY = b"k"
 
@@ -64,6 +66,15 @@ def test_superseded_tells_by_which_version(core, record, grave, verb):
     assert asks(core, verb, grave(0)) == (Status.SUPERSEDED, version_of(record(1)))
     asks(core, verb, grave(2))
     assert asks(core, verb, record(1)) == (Status.SUPERSEDED, version_of(grave(2)))
+
+
+@pytest.mark.parametrize("verb", [Verb.PUT, Verb.HINT])
+def test_what_a_flush_hides_is_told_of_what_was_written_since(core, record, verb):
+    flushed_to = version_at(version_ms(version_of(record(5))))
+    core.adopt(View(purge(core.views[0].topology, "", flushed_to, 0)))
+    assert asks(core, verb, record(3)) == (Status.SUPERSEDED, flushed_to)
+    asks(core, verb, record(9))
+    assert asks(core, verb, record(3)) == (Status.SUPERSEDED, version_of(record(9)))
 
 
 @WRITING

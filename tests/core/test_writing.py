@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from memory_network import CLEAR, MemoryNetwork, Weather
 
+from kvcache.cluster.changes import purge
 from kvcache_client.core.effects import Within
-from kvcache_client.core.writing import write
+from kvcache_client.core.tallying import Tally
+from kvcache_client.core.writing import write, write_carefully
 from kvcache_client.protocol.errors import ConnectFailed, InDoubt, NotApplied, Superseded, Unavailable, ValueTooLarge
-from kvcache_client.protocol.record import NEVER, make_record, version_of
+from kvcache_client.protocol.record import NEVER, PayloadType, make_record, version_of
 from kvcache_client.protocol.verbs import Message, Status, Verb
+from kvcache_client.protocol.version import version_at
 
 
 @pytest.mark.parametrize("failure", ["kill", "cut", "pause"])
@@ -231,3 +234,32 @@ def test_a_write_that_meets_a_newer_one_of_the_same_time_again_is_superseded_and
         client.set("k", 1, strict=True)
     assert isinstance(caught.value.detail, int)
     assert client.brain.counters.superseded_writes == 2
+
+
+def test_a_flush_that_only_a_stand_in_has_heard_of_does_not_take_a_write_that_begins_after_it(
+    network: MemoryNetwork,
+) -> None:
+    client = network.client()
+    first, second = network.owners("k")
+    second.cut()
+    flushed_to = version_at(network.wall_ms() + 250)
+    others = {node.id for node in network.nodes.values()} - {first.id}
+    flushed = purge(network.topology, "", flushed_to, 0)
+    network.change(flushed, only=others)
+    version = client.set("k", "after the flush")
+    assert version > flushed_to
+    first.adopt(flushed)
+    assert client.get("k") == network.client().get("k") == "after the flush"
+
+
+def test_without_time_to_get_above_a_newer_version_a_write_is_in_doubt(network: MemoryNetwork) -> None:
+    client = network.client()
+    brain = client.brain
+    record = make_record(brain.hlc.stamp(), NEVER, PayloadType.BYTES, b"value")
+    owners = {node.id for node in network.owners("k")}
+    overtaken = Tally(acked=set(owners), newer=version_of(record) + 1)
+    with pytest.raises(InDoubt, match="no time is left"):
+        client.session.run(write_carefully(brain, b"k", record, overtaken, spent=brain.config.timeout))
+    overtaken = Tally(acked=set(owners), newer=version_of(record) + 1)
+    written = client.session.run(write_carefully(brain, b"k", record, overtaken))
+    assert written.version > version_of(record) + 1

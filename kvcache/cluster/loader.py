@@ -159,10 +159,15 @@ class Loader:
         await asyncio.gather(*(self._collect_from(node, me) for node in self._others()))
 
     async def _collect_from(self, node: str, me: str) -> None:
+        """Have a stand-in hand over what it keeps. Who was away asks again: what it lacks was acknowledged there."""
+        patient = self._service.loading
         for _ in range(_COLLECT_TRIES):
             try:
                 reply = await self._run(ask(node, [0, Verb.DELIVER, me], _COLLECT_SECONDS))
             except KvCacheError as error:
+                if patient and not self._is_down(node):
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
                 journal.say("hints_withheld", source=node, error=error)
                 return  # it delivers by itself when it can
             if not reply[2]:

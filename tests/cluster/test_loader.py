@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from peer_world import START_MS, PeerWorld, deleted, value
@@ -14,7 +15,7 @@ from kvcache.cluster.loader import Loader
 from kvcache.service.ownership import Ownership
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
-from kvcache_client.protocol.errors import NotReady
+from kvcache_client.protocol.errors import NoAnswer, NotReady
 from kvcache_client.protocol.verbs import Status, Verb
 from kvcache_client.protocol.version import version_at
 
@@ -153,6 +154,27 @@ async def test_it_is_not_complete_before_stand_ins_have_handed_over_what_they_ke
         await node.until_complete()
         assert node.service.handlers[Verb.GET]((1, Verb.GET, key))[2] == value(1)
     assert ("deliver", "n1") in world.controls["n3"].asked
+
+
+async def test_a_stand_in_that_is_silent_for_a_while_is_asked_again(
+    world: PeerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = world.key("n1", "n2")
+    world.services["n1"].take(key, value(0))
+    world.services["n2"].take(key, value(0))
+    await world._ask("n3", [0, Verb.HINT, "n1", key, value(1)])
+    answer, silences = world._ask, iter([True] * 3)
+
+    async def ask(node: str, request: list[Any]) -> Any:
+        if (node, request[1]) == ("n3", Verb.DELIVER) and next(silences, False):
+            return NoAnswer("no answer in time", node=node)
+        return await answer(node, request)
+
+    monkeypatch.setattr(world, "_ask", ask)
+    async with loading(world) as node:
+        node.loader.sync("after a pause")
+        await node.until_complete()
+        assert node.service.handlers[Verb.GET]((1, Verb.GET, key))[2] == value(1)
 
 
 async def test_two_that_load_from_each_other_put_together_what_both_have(world: PeerWorld) -> None:

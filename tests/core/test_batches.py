@@ -84,6 +84,15 @@ def test_a_key_given_twice_is_asked_once(network: MemoryNetwork) -> None:
     assert dict(deleted) == {"k": True}
 
 
+def test_a_key_written_as_text_and_as_bytes_has_one_version(network: MemoryNetwork) -> None:
+    client = network.client()
+    written = client.set_many({"k": 1, "other": 2, b"k": 3})
+    assert written["k"] == written[b"k"] != written["other"]
+    entry = client.get_entry("k")
+    assert entry is not None
+    assert (entry.value, entry.version) == (3, written["k"])
+
+
 def test_keys_come_back_as_the_caller_wrote_them(network: MemoryNetwork) -> None:
     client = network.client()
     client.set_many({"text": 1, b"bytes": 2, "ключ": 3})

@@ -55,6 +55,16 @@ def test_a_standing_clock_still_stamps_upwards_and_carries_into_the_next_millise
     assert all(stamp & (WRITERS - 1) == 7 for stamp in stamps)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 1500])
+def test_many_stamps_at_once_are_those_that_single_calls_would_have_made(count: int) -> None:
+    at_once, singly = HybridClock(Time(), 7), HybridClock(Time(), 7)
+    assert at_once.stamp() == singly.stamp()
+    assert list(at_once.stamps(count)) == [singly.stamp() for _ in range(count)]
+    assert at_once.stamp() == singly.stamp()
+    fresh, other = HybridClock(Time(), WRITERS - 1), HybridClock(Time(), WRITERS - 1)
+    assert list(fresh.stamps(count)) == [other.stamp() for _ in range(count)]
+
+
 def test_a_clock_that_runs_backwards_is_not_followed() -> None:
     time = Time()
     clock = HybridClock(time, 1)

@@ -1,19 +1,20 @@
 """Many keys in one call: a few frames to each node, and the careful path for whatever they did not settle.
 
-Here lives the splitting of batches and the joining of their outcomes. Never here: fail-over itself (``reading``,
-``writing``), which a failed key goes through like any single call, all failed keys side by side.
+Here lives the splitting of batches of reads and the joining of their outcomes. Never here: batches of writes
+(``batch_writes``), or fail-over itself (``reading``), which a failed key goes through like any single call, all failed keys
+side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import islice, repeat
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, Final, TypeAlias, TypeVar
+
+from mmh3 import mmh3_x64_128_utupledigest
 
 from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.consistency import Acks
 from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
 from kvcache_client.core.lookups import MissReason
@@ -23,32 +24,31 @@ from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
 from kvcache_client.core.trust import trusted_owners
-from kvcache_client.core.writing import Written, check_reachable, write_carefully
+from kvcache_client.placement.partitions import PARTITION_SHIFT
 from kvcache_client.protocol.codec import Key, SoftRecord
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
 from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
-from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened, version_of
-from kvcache_client.protocol.verbs import Request, Status, Verb
+from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened
+from kvcache_client.protocol.verbs import Status, Verb
 
-__all__ = ["names_of", "read_many", "write_many"]
+__all__ = ["fields_of", "names_of", "read_many"]
 
 T = TypeVar("T")
 
 _Gathered: TypeAlias = tuple[dict[Key, T], list[Key], dict[Key, KvCacheError]]
 """What was found, what is missing, what failed."""
 
-_FRAME_BYTES: Final = 256 * 1024
-"""A PUT_MANY frame is closed once it holds this much; with one more record it still fits every node's limit."""
-
 _FIRST_ERROR: Final = 16
-_OK: Final = int(Status.OK)
-_MISS: Final = int(Status.MISS)
+# A plain int: packing an IntEnum member takes twice as long.
+_GET_MANY: Final = int(Verb.GET_MANY)
 
 
 def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
     """Return {key as the caller wrote it: key as bytes}. Raises before anything is sent."""
     if isinstance(keys, str | bytes):
         raise InvalidKey(f"a batch takes several keys, this is a single one: {keys!r:.80}")
+    if isinstance(keys, Sized) and len(keys) <= KEYS_PER_BATCH:
+        return {key: name_of(key) for key in keys}
     names: dict[Key, bytes] = {}
     for key in keys:
         names[key] = name_of(key)
@@ -74,16 +74,19 @@ def read_many(
     found, missing, failed = gathered
     frames, careful = _read_frames(brain, view, names, choose) if level is None else ([], list(names))
     outcomes = (
-        (yield [(node, [0, Verb.GET_MANY, *(names[key] for key in part)]) for node, part in frames]) if frames else []
+        (yield [(node, [0, _GET_MANY, *map(names.__getitem__, part)]) for node, part in frames]) if frames else []
     )
     for (_, part), outcome in zip(frames, outcomes, strict=True):
-        fields = _fields(outcome, len(part))
+        fields = fields_of(outcome, len(part))
         if fields is None:
             careful += part
             continue
         for key, field in zip(part, fields, strict=True):
             if field.__class__ is bytes and len(field) >= HEADER_BYTES:
-                _keep(brain, space, finish, gathered, key, field)
+                try:
+                    found[key] = finish(field)  # ``_keep`` without the call
+                except (SoftRecord, KvCacheError):
+                    _keep(brain, space, finish, gathered, key, field)
             elif _is_miss(field) and not brain.down:  # else the owner that is away may have been meant to have it
                 missing.append(key)
                 space.lookups.missed(field)
@@ -132,7 +135,7 @@ def _keep(
         failed[key] = error
 
 
-def _fields(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
+def fields_of(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
     """Return a batch reply's field for each key, or None if the frame as a whole was not answered."""
     if outcome.__class__ is not tuple or len(outcome) != count + 2 or outcome[1] != Status.OK:
         return None
@@ -143,85 +146,24 @@ def _read_frames(
     brain: Brain, view: View, names: Mapping[Key, bytes], choose: Callable[[Owners, States], str]
 ) -> tuple[list[tuple[str, list[Key]]], list[Key]]:
     """Return (node, its keys) for every frame of the batch, and the keys that none of the owners can be asked for."""
-    by_node: dict[str, list[Key]] = {}
+    by_node: defaultdict[str, list[Key]] = defaultdict(list)
     careful: list[Key] = []
-    wary = brain.avoided or brain.behind
-    for key, name in names.items():
-        owners = trusted_owners(brain, view, view.partition(name), name) if wary else view.owners_of(name)
-        if owners and not (wary and name in brain.behind):  # those are healed on the careful way
-            by_node.setdefault(choose(owners, brain.nodes), []).append(key)
-        else:
-            careful.append(key)
+    if brain.avoided or brain.behind:
+        for key, name in names.items():
+            owners = trusted_owners(brain, view, view.partition(name), name)
+            if owners and name not in brain.behind:  # those are healed on the careful way
+                by_node[choose(owners, brain.nodes)].append(key)
+            else:
+                careful.append(key)
+    else:
+        owners_of, seed, nodes = view.owners, view.seed, brain.nodes
+        for key, name in names.items():
+            # What ``view.owners_of`` does, without a call that would cost as much.
+            owners = owners_of[mmh3_x64_128_utupledigest(name, seed)[0] >> PARTITION_SHIFT]
+            by_node[choose(owners, nodes) if len(owners) > 1 else owners[0]].append(key)
     frames = [
         (node, keys[start : start + KEYS_PER_FRAME])
         for node, keys in by_node.items()
         for start in range(0, len(keys), KEYS_PER_FRAME)
     ]
     return frames, careful
-
-
-def write_many(
-    brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None = None
-) -> Plan[dict[bytes, Written | KvCacheError]]:
-    """Put every record on all owners of its key; returns what became of each."""
-    if brain.flights:
-        for name in records:
-            brain.flights.pop(name, None)
-    view = brain.view or brain.require_view()
-    for name in islice(records, 1):  # the replication factor is the same for all
-        check_reachable(brain, name, acks)
-    began = brain.clock()
-    writers = {name: view.writers_of(name) for name in records}  # each key is hashed once
-    frames = [] if brain.down else _write_frames(view.epoch, records, writers)
-    outcomes = (yield [(frame.node, frame.request) for frame in frames]) if frames else []
-    unsettled: set[bytes] = set() if frames else set(records)
-    existed: set[bytes] = set()
-    for frame, outcome in zip(frames, outcomes, strict=True):
-        statuses = _fields(outcome, len(frame.names)) or repeat(None, len(frame.names))
-        for name, status in zip(frame.names, statuses, strict=True):
-            if status == _OK:
-                existed.add(name)
-            elif status != _MISS:
-                unsettled.add(name)
-    results: dict[bytes, Written | KvCacheError] = {}
-    for name, record in records.items():
-        if name not in unsettled:
-            results[name] = written = Written(version_of(record), name in existed)
-            if brain.lagging.marks:
-                brain.lagging.caught_up(name, written.version, writers[name])
-    careful = [name for name in records if name in unsettled]
-    if careful:
-        spent = brain.clock() - began
-        paid = brain.retry()
-        answers = yield from together(
-            write_carefully(brain, name, records[name], acks=acks, spent=spent, paid=paid) for name in careful
-        )
-        results.update(zip(careful, answers, strict=True))
-    return results
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A PUT_MANY request to one node, its keys, and the bytes that it still has room for."""
-
-    node: str
-    request: Request
-    names: list[bytes]
-    room: int = _FRAME_BYTES
-
-
-def _write_frames(epoch: int, records: Mapping[bytes, bytes], writers: Mapping[bytes, tuple[str, ...]]) -> list[_Frame]:
-    """Return the frames of the batch, every record in one for each of its writers."""
-    frames: list[_Frame] = []
-    open_frames: dict[str, _Frame] = {}
-    for name, record in records.items():
-        size = len(name) + len(record)
-        for node in writers[name]:
-            frame = open_frames.get(node)
-            if frame is None or frame.room <= 0 or len(frame.names) >= KEYS_PER_FRAME:
-                open_frames[node] = frame = _Frame(node, [0, Verb.PUT_MANY, epoch], [])
-                frames.append(frame)
-            frame.request += (name, record)
-            frame.names.append(name)
-            frame.room -= size
-    return frames

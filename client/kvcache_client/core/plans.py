@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from kvcache_client.core.balancing import Balancing
-from kvcache_client.core.batches import names_of, read_many, write_many
+from kvcache_client.core.batch_writes import settle_many, write_many
+from kvcache_client.core.batches import names_of, read_many
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.deciding import increment, swap, touch
@@ -317,11 +318,20 @@ def set_many(
         raise UnsupportedValue(f"set_many takes a mapping of keys to values, not {type(values).__name__}")
     names = names_of(space.name_of, values)
     expiry_ms = expiry_in(brain, ttl)
+    versions = brain.hlc.stamps(len(names))
+    encode, limit = space.encode, brain.config.value_limit
     records = {}
-    for key, name in names.items():
-        flags, payload = space.encode(values[key])
-        records[name] = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
-    written = yield from write_many(brain, records, acks)
+    for (key, name), version in zip(names.items(), versions, strict=True):
+        flags, payload = encode(values[key])
+        if len(payload) > limit:
+            _fitting(brain, payload, key)
+        records[name] = make_record(version, expiry_ms, flags, payload)
+    _, others = yield from settle_many(brain, records, acks)
+    if not others and len(records) == len(names):  # nearly always, and then there is nothing to say of single keys
+        return BatchResult(dict(zip(names, versions, strict=True)), frozenset(), {})
+    written = {
+        name: others[name] if name in others else Written(version_of(record), True) for name, record in records.items()
+    }
     return _batch(names, written, lambda done: done.version)
 
 

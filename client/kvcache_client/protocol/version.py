@@ -80,6 +80,12 @@ class HybridClock:
         self._last = ticks = ticks if ticks > last else last
         return ticks << _WRITER_BITS | self._writer
 
+    def stamps(self, count: int) -> range:
+        """Return so many versions, as that many calls of ``stamp`` in this moment would."""
+        first = max((self._now_ms() + self.offset_ms) << _LOGICAL_BITS, self._last + 1)
+        self._last = first + count - 1
+        return range(first << _WRITER_BITS | self._writer, (first + count) << _WRITER_BITS, WRITERS)
+
     def observe(self, version: int) -> None:
         """Make every later stamp higher than ``version``."""
         ticks = version >> _WRITER_BITS

@@ -19,7 +19,8 @@ from kvcache.transport.http.kv import RecordClient, remaining_seconds
 from kvcache.transport.http.limits import HttpLimits
 from kvcache.transport.http.media import shown
 from kvcache_client.core import plans
-from kvcache_client.core.batches import read_many, write_many
+from kvcache_client.core.batch_writes import write_many
+from kvcache_client.core.batches import read_many
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.reading import hard
 from kvcache_client.core.writing import Written

@@ -24,8 +24,14 @@ from loadtests.faults.cluster import BreakableCluster, ClusterShape
 __all__ = ["main"]
 
 _CALLER: Final = str(Path(__file__).with_name("tail_caller.py"))
+_ARRIVALS: Final = "loadtests.overload_caller"
 _NAME: Final = "tails"
 _SHAPE: Final = ClusterShape(nodes=3, replicas=2, proxied=True)
+
+_SLOW_SECONDS: Final = 0.002
+_CAPACITY: Final = 3 / _SLOW_SECONDS
+_SHEDDING: Final = "stream.queue_seconds=0.02,stream.shed_after_seconds=0.05"
+"""Limits of the overloaded nodes: they shed sooner than they do by default, so that an overload of seconds shows."""
 
 
 async def _calls(cluster: BreakableCluster, *, code: Path | None = None, **order: Any) -> dict[str, Any]:
@@ -37,8 +43,13 @@ async def _calls(cluster: BreakableCluster, *, code: Path | None = None, **order
     if code is not None:
         order["code"] = str(code / "client")
         environment["PYTHONPATH"] = order["code"]
+    return await _told_by([_CALLER], order, environment)
+
+
+async def _told_by(program: list[str], order: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """Have a process carry out an order; returns what it says."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, _CALLER, json.dumps(order), stdout=asyncio.subprocess.PIPE, env=environment
+        sys.executable, *program, json.dumps(order), stdout=asyncio.subprocess.PIPE, env=environment
     )
     try:
         output, _ = await process.communicate()
@@ -117,18 +128,44 @@ async def stragglers() -> None:
             print(f"  {balancing}: p99.9 {share:.2f} x that without hedging (goal: 0.3)")
 
 
+async def overload() -> None:
+    """Three times what the nodes can do, for ten seconds, then as before."""
+    rates = [(0.6 * _CAPACITY, 6.0), (3 * _CAPACITY, 10.0), (0.6 * _CAPACITY, 12.0)]
+    print(f"overload: three nodes that can do {1 / _SLOW_SECONDS:.0f} reads a second each; {_SHEDDING}")
+    shape = ClusterShape(options=("--limits", _SHEDDING), program=("loadtests.slow_node", str(_SLOW_SECONDS)))
+    for hedging, clients in ((True, 8), (False, 8), (True, 60)):
+        async with BreakableCluster(shape) as cluster:
+            order = {"seeds": cluster.seeds, "hedging": hedging, "clients": clients, "phases": rates}
+            seen = await _told_by(["-m", _ARRIVALS], order, dict(os.environ))
+        print(f"  {clients} clients{', hedged' if hedging else ''}")
+        for name, phase in zip(("before", "during", "after"), seen["phases"], strict=True):
+            print(
+                f"    {name:7} {phase['asked']:6} asked  {sum(phase['good']) / phase['asked']:7.2%} answered"
+                f"  p99 {phase['p99']:6.1f} ms  repeated or hedged {phase['extra'] / phase['asked']:.2%}"
+                f"  (the caller was late by {phase['late']:.0f} ms at most)"
+            )
+        after = seen["phases"][2]
+        shares = [good / asked for good, asked in zip(after["good"], after["by_second"], strict=True) if asked]
+        well = next((second for second in range(len(shares)) if min(shares[second:]) >= 0.95), None)
+        total = seen["sent"] / sum(phase["asked"] for phase in seen["phases"])
+        soon = "not at all" if well is None else f"from second {well + 1} on"
+        print(f"    at least 95 % answered {soon} (goal: 10 s); sent {total:.3f} x what was asked (goal: 1.1)")
+        print(f"    {seen['errors']}")
+
+
 async def _main(arguments: argparse.Namespace) -> None:
-    for name in arguments.what or ("cost", "delayed", "stragglers"):
+    measurements = {"delayed": delayed, "stragglers": stragglers, "overload": overload}
+    for name in arguments.what or ("cost", *measurements):
         if name == "cost":
             await cost(arguments.before)
         else:
-            await {"delayed": delayed, "stragglers": stragglers}[name]()
+            await measurements[name]()
 
 
 def main() -> None:
     """Measure what the command line names, or everything."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.tails", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="cost, delayed or stragglers")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="cost, delayed, stragglers or overload")
     parser.add_argument("--before", type=Path, help="a checkout to compare the cost of a get with")
     asyncio.run(_main(parser.parse_args()))
 

@@ -127,11 +127,8 @@ class StreamConnection(asyncio.Protocol):
 
     def _answer(self, messages: list[Message]) -> None:
         self._service.tick()
-        if self._overload.active and self._sheddable:
-            refusal = self._overload.refuses(len(messages))
-            if refusal is not None:
-                self._shed(messages, refusal)
-                return
+        if self._overload.active and self._shed(messages):
+            return
         answered = 0
         while len(messages) - answered >= _SLICE + _SLICE // 2:
             self._execute(messages[answered : answered + _SLICE])
@@ -142,16 +139,22 @@ class StreamConnection(asyncio.Protocol):
             if self._unread_since:
                 self._held = messages[answered:]
                 return
+            if self._overload.active and self._shed(messages[answered:]):
+                return
         self._execute(messages[answered:] if answered else messages)
         self._send()
 
-    def _shed(self, messages: list[Message], refusal: Overloaded) -> None:
-        """Answer all of them in the same way, at a fraction of the cost."""
+    def _shed(self, messages: list[Message]) -> bool:
+        """Answer all of them in the same way, at a fraction of the cost, if they have waited too long; says whether."""
+        refusal = self._overload.refuses(len(messages)) if self._sheddable else None
+        if refusal is None:
+            return False
         self._counters.requests += len(messages)
         for message in messages:
             if self._refuse(message, refusal):
-                return
+                return True
         self._send()
+        return True
 
     def _execute(self, messages: list[Message]) -> None:
         pack = self._packer.pack

@@ -14,7 +14,7 @@ from typing import Any
 from kvcache_client import Client, ClientConfig
 from kvcache_client.bodies.blocking_session import BlockingSession
 from kvcache_client.bodies.surroundings import real_surroundings
-from kvcache_client.core.effects import Ask, Outcome, Round, Slow
+from kvcache_client.core.effects import Outcome, Round, Slow
 from kvcache_client.protocol.errors import InDoubt, KvCacheError
 from kvcache_client.protocol.verbs import Request
 from kvcache_client.seeds import parse_seeds
@@ -34,15 +34,20 @@ class _Session(BlockingSession):
         self.asked = node
         return outcome
 
-    def _race(self, slow: Slow, ask: Ask | None) -> list[Outcome | None]:
+    def _race(self, slow: Sequence[Slow], others: Round) -> list[Outcome | None]:
         first = self.asked
-        outcomes = super()._race(slow, ask)
-        self.asked = ask[0] if ask is not None and outcomes[0] is None else first
+        outcomes = super()._race(slow, others)
+        self.asked = others[0][0] if others and outcomes[0] is None else first
         return outcomes
 
     def _round(self, asks: Round, seconds: float) -> list[Outcome]:
         outcomes = super()._round(asks, seconds)
         self.asked = asks[0][0]  # for a write, the primary
+        return outcomes
+
+    def _watched(self, asks: Round) -> list[Outcome | Slow]:
+        outcomes = super()._watched(asks)
+        self.asked = asks[0][0]
         return outcomes
 
 

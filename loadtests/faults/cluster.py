@@ -52,6 +52,8 @@ class ClusterShape:
     proxied: bool = False
     options: tuple[str, ...] = ()
     """Further options of every node."""
+    program: tuple[str, ...] = ("kvcache",)
+    """The module that is a node, and what goes before the command ``node``."""
 
 
 class Coordinator:
@@ -279,7 +281,16 @@ class BreakableCluster:
             proxy = self.proxies[id] = await self._stack.enter_async_context(Proxy("127.0.0.1", port))
             advertised = proxy.address
         command = self._environment()
-        command += [sys.executable, "-m", "kvcache", "node", "--memory", self.shape.memory, "--cluster", _CLUSTER]
+        command += [
+            sys.executable,
+            "-m",
+            *self.shape.program,
+            "node",
+            "--memory",
+            self.shape.memory,
+            "--cluster",
+            _CLUSTER,
+        ]
         command += ["--coordinator", self.coordinator.url, "--replication-factor", str(self.shape.replicas)]
         node = self.nodes[id] = BreakableNode(id, port, advertised, [*command, *self.shape.options, *options])
         self._stack.push_async_callback(asyncio.to_thread, node.stop)

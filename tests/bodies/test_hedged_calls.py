@@ -11,10 +11,12 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from client_faces import CLIENTS, Face
 from polling import until
 
 from kvcache.service.assembly import assemble
@@ -26,6 +28,7 @@ from kvcache_client import AsyncClient, Client, ClientConfig, KvCacheError
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import Member, Topology
 from kvcache_client.protocol.framing import FrameReader, pack_message
+from kvcache_client.protocol.verbs import Verb
 from kvcache_client.protocol.version import HybridClock
 
 CALLS = int(os.environ.get("KVCACHE_HEDGED_CALLS", "6000"))
@@ -35,6 +38,11 @@ KEYS = 500
 
 def value_of(key: str) -> str:
     return f"the value of {key}"
+
+
+def keys_from(key: str) -> list[str]:
+    """Return a few keys for a batch."""
+    return [f"{(int(key) + step) % KEYS}" for step in range(0, 120, 15)]
 
 
 def hedge_without_limit(cache: AsyncClient | Client) -> None:
@@ -49,7 +57,10 @@ class LateNode:
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
         self.late = True
+        self.keeping: set[Verb] = set()
+        """Verbs whose answers are kept back until ``release``."""
         self.transports: set[asyncio.Transport] = set()
+        self._kept: list[Callable[[], None]] = []
 
     async def listen(self) -> str:
         self.server = await asyncio.get_running_loop().create_server(lambda: _Conversation(self), "127.0.0.1", 0)
@@ -61,6 +72,19 @@ class LateNode:
         store = Store(StoreConfig(16 << 20), wall())
         self.service = assemble(Identity(id, topology.cluster, 1 << 20), store, HybridClock(wall, 1), dict)
         self.service.adopt(Ownership(id, topology, View(topology).routes))
+
+    def answer(self, verb: Verb, answer: Callable[[], None]) -> None:
+        if verb in self.keeping:
+            self._kept.append(answer)
+        else:
+            asyncio.get_running_loop().call_later(self.delay(), answer)
+
+    async def release(self) -> None:
+        """Send what was kept back."""
+        self.keeping.clear()
+        kept, self._kept = self._kept, []
+        for answer in kept:
+            answer()
 
     def delay(self) -> float:
         return self.dice.choice([0.0] * 12 + [0.003, 0.01, 0.03, 0.08]) if self.late else 0.0
@@ -86,7 +110,7 @@ class _Conversation(asyncio.Protocol):
                 reply = pack_message(*service.handlers[message[1]](message))
             except KvCacheError as error:
                 reply = pack_message(message[0], error.code, str(error), None)
-            asyncio.get_running_loop().call_later(self.node.delay(), self.answer, reply)
+            self.node.answer(Verb(message[1]), partial(self.answer, reply))
 
     def answer(self, reply: bytes) -> None:
         if not self.transport.is_closing():
@@ -130,7 +154,11 @@ async def test_hedged_calls_that_are_cancelled_or_time_out_leave_nothing_and_mix
     async def call(cache: AsyncClient, key: str) -> None:
         try:
             async with asyncio.timeout(dice.choice([0.004, 0.02, 1.0])):
-                assert await cache.get(key) == value_of(key), f"{key} got the answer of another call"
+                if dice.random() < 0.1:
+                    batch = await cache.get_many(keys_from(key))
+                    assert dict(batch) == {it: value_of(it) for it in keys_from(key) if it not in batch.failed}
+                else:
+                    assert await cache.get(key) == value_of(key), f"{key} got the answer of another call"
             outcomes["answered"] += 1
         except (KvCacheError, TimeoutError):
             outcomes["gave up"] += 1
@@ -187,6 +215,10 @@ def test_blocking_calls_are_hedged_and_get_their_own_answers(loop_thread: Any, d
                     value = cache.get(key)
                     if value != value_of(key):
                         wrong.append(f"{key} got {value!r}")
+                    if number % 8 < 4:
+                        batch = cache.get_many(keys_from(key))
+                        if dict(batch) != {it: value_of(it) for it in keys_from(key)}:
+                            wrong.append(f"a batch got {batch!r}")
 
             threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
             for thread in threads:
@@ -198,4 +230,34 @@ def test_blocking_calls_are_hedged_and_get_their_own_answers(loop_thread: Any, d
             assert cache.brain.counters.hedges_won > 0
             assert cache.incr("counter") == 1
     finally:
+        loop_thread.run(stop_late_nodes(nodes))
+
+
+@pytest.mark.parametrize("kind", list(CLIENTS))
+async def test_the_part_of_a_batch_whose_owner_does_not_answer_is_answered_by_others(
+    loop_thread: Any, dice: random.Random, kind: str
+) -> None:
+    """Of both clients: the one node never answers while the call lasts, so what comes back is the word of the others."""
+    nodes, addresses = loop_thread.run(start_late_nodes(dice))
+    for node in nodes:
+        node.late = False
+    config = ClientConfig(timeout=20.0, connect_timeout=5.0, balancing="primary")
+    face = Face(CLIENTS[kind](addresses, config=config))
+    values = {f"{number}": value_of(f"{number}") for number in range(100)}
+    try:
+        assert not (await face.set_many(values)).failed
+        assert dict(await face.get_many(values)) == values
+        hedge_without_limit(face.client)
+        counters = face.client.brain.counters
+        before = counters.hedged_reads
+        nodes[0].keeping = {Verb.GET_MANY}
+        found = await face.get_many(values)
+        assert (dict(found), found.missing, found.failed) == (values, frozenset(), {})
+        assert counters.hedged_reads - before >= 2  # the other owners of its keys are two nodes
+        assert counters.hedges_won >= 2
+        loop_thread.run(nodes[0].release())
+        assert dict(await face.get_many(values)) == values
+        assert [await face.get(key) for key in list(values)[:20]] == list(values.values())[:20]
+    finally:
+        await face.close()
         loop_thread.run(stop_late_nodes(nodes))

@@ -248,3 +248,20 @@ def test_under_lossy_connections_every_key_has_exactly_one_outcome(
     network.weather = CLEAR
     network.run(seconds=3)
     assert len(client.set_many(dict.fromkeys(KEYS, 2))) == len(KEYS)
+
+
+def test_a_node_whose_breaker_is_open_is_tried_by_batches_too(network: MemoryNetwork) -> None:
+    client = network.client(balancing="primary")
+    client.set_many(dict.fromkeys(KEYS, 1))
+    client.get_many(KEYS)
+    for _ in range(3):
+        client.brain.nodes["n2"].replies = client.brain.nodes["n2"].batch = 1
+        client.brain.breaker.failed("n2", "it said no")
+    assert "n2" in client.brain.avoided
+    before = network.nodes["n2"].asked[Verb.GET_MANY]
+    assert dict(client.get_many(KEYS)) == dict.fromkeys(KEYS, 1)
+    assert network.nodes["n2"].asked[Verb.GET_MANY] == before
+    network.run(seconds=1)
+    assert dict(client.get_many(KEYS)) == dict.fromkeys(KEYS, 1)
+    assert network.nodes["n2"].asked[Verb.GET_MANY] == before + 1
+    assert not client.brain.avoided

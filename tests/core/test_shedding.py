@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from memory_network import Call, MemoryClient, MemoryNetwork, MemoryNode, Weather
 
 from kvcache_client.core.shedding import Shedding
-from kvcache_client.protocol.errors import Overloaded
+from kvcache_client.protocol.errors import KvCacheError, Overloaded
 from kvcache_client.protocol.verbs import Message, Verb
 
 BURST = 0.03
@@ -199,3 +200,20 @@ def test_without_a_time_to_wait_it_is_as_it_was(network: MemoryNetwork, client: 
     call = ended(network, client.later.get("k"))
     assert call.result() == 1
     assert call.took < 0.05
+
+
+@pytest.mark.parametrize("verb", ["get_many", "set_many"])
+def test_keys_of_a_batch_that_are_refused_fail_with_the_refusal(
+    network: MemoryNetwork, client: MemoryClient, verb: str
+) -> None:
+    refuse(network, *network.nodes.values(), seconds=10)
+    keys: Any = dict.fromkeys([f"{number}" for number in range(100)], 1)
+    failed: dict[str, KvCacheError] = {}
+    for _ in range(3):
+        before = sent(network)
+        result = ended(network, getattr(client.later, verb)(keys)).result()
+        failed = result.failed
+        network.run(seconds=0.05)
+    assert set(failed) == set(keys)
+    assert all(isinstance(error, Overloaded) for error in failed.values())
+    assert sent(network) - before <= 1.1 * len(network.nodes) + 1

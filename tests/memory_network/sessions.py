@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import (
-    Ask,
     Effect,
     Load,
     Outcome,
@@ -22,9 +21,10 @@ from kvcache_client.core.effects import (
     Round,
     Share,
     Slow,
+    Watched,
     Within,
 )
-from kvcache_client.core.hedging import is_answer
+from kvcache_client.core.hedging import is_over
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import TopologyError
 from kvcache_client.protocol.verbs import Request, Verb
@@ -102,51 +102,67 @@ class MemorySession:
                 self.network.after(effect.seconds, partial(then, None))
             case Refresh():
                 Call(self, inspecting.newest_topology(self.brain), partial(self._learn, then))
+            case Watched():
+                self._watched(effect.round, then)
             case Race():
-                self._race(effect.slow, effect.ask, then)
+                self._race(effect.slow, effect.others, then)
             case (node, request):
                 self._ask(node, request, then)
 
     def _ask(self, node: str, request: Request, then: Callable[[Any], None]) -> None:
         """One request. A GET is said to be slow after a while, as the bodies do, and goes on waiting by itself."""
-        told = False
-        slow = Slow(node, self.brain.nodes[node].hedge_after)
-
-        def answered(outcomes: list[Outcome]) -> None:
-            if told:
-                slow.set_result(outcomes[0])
-            else:
-                then(outcomes[0])
-            ended.append(True)
-
-        def look() -> None:
-            nonlocal told
-            if not ended:
-                told = True
-                self.brain.nodes[node].still_waiting(slow.waited)
-                then(slow)
-
-        ended: list[bool] = []
-        self._round([(node, request)], self.brain.attempt, answered)
         if request[1] == Verb.GET and self.brain.config.hedging:
-            self.network.after(slow.waited, look)
+            self._watched([(node, request)], lambda outcomes: then(outcomes[0]))
+        else:
+            self._round([(node, request)], self.brain.attempt, lambda outcomes: then(outcomes[0]))
 
-    def _race(self, slow: Slow, ask: Ask | None, then: Callable[[Any], None]) -> None:
-        places: list[Outcome | None] = [None, None]
-        left = {0} if ask is None else {0, 1}
+    def _watched(self, asks: Round, then: Callable[[list[Any]], None]) -> None:
+        """A round that is told of those that are slow, once all that have no outcome are."""
+        outcomes: list[Any] = [None] * len(asks)
+        began = self.network.now
 
         def settle(place: int, outcome: Outcome) -> None:
-            if not left:
+            if isinstance(outcomes[place], Slow):
+                outcomes[place].set_result(outcome)
+                return
+            outcomes[place] = outcome
+            if None not in outcomes and not any(isinstance(it, Slow) for it in outcomes):
+                then(outcomes)
+
+        def look() -> None:
+            waiting = [(place, node) for place, (node, _) in enumerate(asks) if outcomes[place] is None]
+            if not waiting:
+                return
+            due = began + max(self.brain.nodes[node].hedge_after for _, node in waiting)
+            if due > self.network.now:
+                self.network.after(due - self.network.now, look)
+                return
+            for place, node in waiting:
+                outcomes[place] = Slow(node, self.network.now - began)
+                self.brain.nodes[node].still_waiting(outcomes[place].waited)
+            then(outcomes)
+
+        for place, ask in enumerate(asks):
+            self._round([ask], self.brain.attempt, lambda reply, place=place: settle(place, reply[0]))  # type: ignore[misc]
+        look()
+
+    def _race(self, slow: Sequence[Slow], others: Round, then: Callable[[Any], None]) -> None:
+        places: list[Outcome | None] = [None] * (len(slow) + len(others))
+        told = False
+
+        def settle(place: int, outcome: Outcome) -> None:
+            nonlocal told
+            if told:
                 return
             places[place] = outcome
-            left.discard(place)
-            if is_answer(outcome) or not left:
-                left.clear()
+            if is_over(places[: len(slow)], places[len(slow) :]):
+                told = True
                 then(places)
 
-        slow.forward(_Told(partial(settle, 0)))
-        if ask is not None:
-            self._round([ask], self.brain.attempt, lambda outcomes: settle(1, outcomes[0]))
+        for place, one in enumerate(slow):
+            one.forward(_Told(partial(settle, place)))
+        for place, ask in enumerate(others, len(slow)):
+            self._round([ask], self.brain.attempt, lambda reply, place=place: settle(place, reply[0]))  # type: ignore[misc]
 
     def _round(self, asks: Round, seconds: float, then: Callable[[list[Outcome]], None]) -> None:
         slots: list[Slot] = []

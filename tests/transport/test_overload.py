@@ -84,6 +84,21 @@ def test_clients_are_told_to_ask_again_later_and_when(stream):
     assert stream.ask(int(Verb.PING))[0] == Status.OK
 
 
+def test_what_one_read_brings_is_carried_out_only_as_long_as_others_need_not_wait(stream):
+    def slowly(message):
+        stream.now += 0.002
+        return message[0], int(Status.OK)
+
+    stream.service.handlers_of(Role.CLIENT)[Verb.PING] = slowly
+    stream.overload.active = True
+    stream.feed(PING * 300)
+    statuses = [reply[1] for reply in stream.replies()]
+    served = statuses.count(Status.OK)
+    assert statuses == [Status.OK] * served + [Overloaded.code] * (300 - served)
+    assert 25 <= served <= 50
+    assert stream.overload.shed == 300 - served
+
+
 @pytest.mark.parametrize("role", [Role.NODE, Role.ADMIN])
 def test_nodes_and_operators_are_served_on(stranger, role):
     stranger.introduce(int(role))

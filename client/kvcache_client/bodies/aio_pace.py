@@ -13,14 +13,14 @@ from typing import Final
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.link import Link
 
-__all__ = ["Pace"]
+__all__ = ["GRACE_SECONDS", "Pace"]
 
 _WRITES_REMEMBERED: Final = 4096
 _TOGETHER_SECONDS: Final = 0.0005
 _COUNTED_TOGETHER: Final = 64
 _SAMPLE_SECONDS: Final = 0.002
 """One answer in so many seconds is measured, and each that took longer than expected."""
-_GRACE_SECONDS: Final = 0.002
+GRACE_SECONDS: Final = 0.002
 """A timer that comes later than this tells of a busy event loop: the answers may lie in the socket already."""
 
 _HALF: Final = 1 << 31
@@ -97,8 +97,8 @@ class Pace:
         """Tell those that wait too long; come again when the next one would."""
         self._timer = None
         now = self._brain.clock()
-        if now - self._due > _GRACE_SECONDS:
-            self._wait_until(now, now + _GRACE_SECONDS)
+        if now - self._due > GRACE_SECONDS:
+            self._wait_until(now, now + GRACE_SECONDS)
             return
         patience = self._node.hedge_after
         unchecked = self._unchecked
@@ -110,7 +110,7 @@ class Pace:
             if self._sent and self._sent[0][0] <= late[0]:
                 self._node.still_waiting(now - self._sent[0][1])
         if unchecked:
-            self._wait_until(now, max(unchecked[0][1] + patience, now + _GRACE_SECONDS))
+            self._wait_until(now, max(unchecked[0][1] + patience, now + GRACE_SECONDS))
 
     def stop(self) -> None:
         """The connection has ended."""

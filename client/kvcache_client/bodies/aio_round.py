@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from kvcache_client.core.effects import Outcome
-from kvcache_client.core.hedging import is_answer
+from kvcache_client.bodies.aio_pace import GRACE_SECONDS
+from kvcache_client.core.effects import Outcome, Round, Slow
+from kvcache_client.core.hedging import is_over
+from kvcache_client.core.nodes import Nodes
 
-__all__ = ["Direct", "RaceWaiter", "RoundWaiter"]
+__all__ = ["Direct", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
 
 
 class RoundWaiter:
@@ -23,12 +25,16 @@ class RoundWaiter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
         self._left = size
-        self.outcomes: list[Outcome | None] = [None] * size
+        self.outcomes: list[Any] = [None] * size
         self.future: asyncio.Future[list[Any]] = loop.create_future()
 
     def at(self, place: int) -> _Place:
         """Return the waiter of the outcome at ``place``."""
         return _Place(self, place)
+
+    def is_done(self, place: int) -> bool:
+        """Say whether nobody waits for the outcome at ``place`` any more."""
+        return self.future.done()
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
@@ -42,16 +48,83 @@ class RoundWaiter:
 
 
 class RaceWaiter(RoundWaiter):
-    """Waits for the first of its outcomes that is an answer, or for all. ``future`` gets the list; None has not come."""
+    """Waits until the first ``slow`` of its outcomes are answers, or the others. ``future`` gets the list; None has not come."""
 
-    __slots__ = ()
+    __slots__ = ("_slow",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, size: int, slow: int) -> None:
+        super().__init__(loop, size)
+        self._slow = slow
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
         self.outcomes[place] = outcome
         self._left -= 1
-        if (is_answer(outcome) or not self._left) and not self.future.done():
+        if not self.future.done() and is_over(self.outcomes[: self._slow], self.outcomes[self._slow :]):
             self.future.set_result(self.outcomes)
+
+
+class WatchedWaiter(RoundWaiter):
+    """Waits for all its outcomes, but no longer than the nodes that have not answered usually take. ``watch`` begins that."""
+
+    __slots__ = ("_asks", "_began", "_due", "_loop", "_nodes", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, asks: Round, nodes: Nodes) -> None:
+        super().__init__(loop, len(asks))
+        self._asks = asks
+        self._nodes = nodes
+        self._loop = loop
+        self._began = self._due = loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Begin to look who is slow; to be called once all is sent."""
+        if not self.future.done():
+            self._come_again(self._began + self._patience())
+            self.future.add_done_callback(self._stop)
+
+    def is_done(self, place: int) -> bool:
+        """Say whether nobody waits for the outcome at ``place`` any more; for one that is slow somebody may."""
+        held = self.outcomes[place]
+        return held.done() if isinstance(held, Slow) else self.future.done()
+
+    def settle(self, place: int, outcome: Outcome) -> None:
+        """Take one outcome."""
+        held = self.outcomes[place]
+        if isinstance(held, Slow):
+            held.set_result(outcome)
+        else:
+            super().settle(place, outcome)
+
+    def _patience(self) -> float:
+        """Return the seconds after which all that have no outcome are slow."""
+        asked = zip(self._asks, self.outcomes, strict=True)
+        return max(self._nodes[node].hedge_after for (node, _), outcome in asked if outcome is None)
+
+    def _come_again(self, due: float) -> None:
+        self._due = due
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        patience = self._began + self._patience()
+        if now - self._due > GRACE_SECONDS:
+            self._come_again(now + GRACE_SECONDS)
+        elif now < patience:  # whoever is left has more of it than those that have answered
+            self._come_again(patience)
+        else:
+            self._tell(now - self._began)
+
+    def _tell(self, waited: float) -> None:
+        for place, (node, _) in enumerate(self._asks):
+            if self.outcomes[place] is None:
+                self._nodes[node].still_waiting(waited)
+                self.outcomes[place] = Slow(node, waited)
+        self.future.set_result(self.outcomes)
+
+    def _stop(self, future: asyncio.Future[list[Any]]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Direct:
@@ -73,7 +146,7 @@ class _Place:
         self._place = place
 
     def done(self) -> bool:
-        return self._round.future.done()
+        return self._round.is_done(self._place)
 
     def set_result(self, result: Outcome, /) -> None:
         self._round.settle(self._place, result)

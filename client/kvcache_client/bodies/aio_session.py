@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from kvcache_client.bodies.aio_connection import connect
 from kvcache_client.bodies.aio_flights import AsyncFlights, load
 from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
-from kvcache_client.bodies.aio_round import RaceWaiter, RoundWaiter
+from kvcache_client.bodies.aio_round import RaceWaiter, RoundWaiter, WatchedWaiter
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
@@ -32,6 +32,7 @@ from kvcache_client.core.effects import (
     Round,
     Share,
     Slow,
+    Watched,
     Within,
 )
 from kvcache_client.core.failing_open import OPEN_AGAIN_SECONDS, is_forgiven
@@ -110,8 +111,10 @@ class AsyncSession:
                 return await self._within(effect.round, effect.seconds)
             case list():
                 return await self._post_all(effect).future
+            case Watched():
+                return await self._watched(effect.round)
             case Race():
-                return await self._race(effect.slow, effect.ask)
+                return await self._race(effect.slow, effect.others)
             case Load():
                 return await load(effect)
             case Share():
@@ -131,17 +134,23 @@ class AsyncSession:
             for (node, _), outcome in zip(asks, waiter.outcomes, strict=True)
         ]
 
-    async def _race(self, slow: Slow, ask: Ask | None) -> list[Outcome | None]:
-        waiter = RaceWaiter(get_running_loop(), 1 if ask is None else 2)
-        slow.forward(waiter.at(0))
-        if ask is not None:
-            (self._links.get(ask[0]) or self._link(ask[0])).post(ask[1], waiter.at(1))
+    async def _watched(self, asks: Round) -> list[Outcome | Slow]:
+        waiter = WatchedWaiter(get_running_loop(), asks, self.brain.nodes)
+        self._post_round(asks, waiter)
+        waiter.watch()
+        return await waiter.future
+
+    async def _race(self, slow: Sequence[Slow], others: Round) -> list[Outcome | None]:
+        waiter = RaceWaiter(get_running_loop(), len(slow) + len(others), len(slow))
+        for place, one in enumerate(slow):
+            one.forward(waiter.at(place))
+        self._post_round(others, waiter, len(slow))
         outcomes: list[Outcome | None] = await waiter.future
-        return [*outcomes, None][:2]
+        return outcomes
 
     async def _wait_on(self, slow: Slow) -> Outcome:
         """Wait for an answer that must not be asked for twice."""
-        (outcome, _) = await self._race(slow, None)
+        (outcome,) = await self._race([slow], [])
         return outcome  # type: ignore[return-value]  # it is settled when it is alone
 
     def _post_alone(self, ask: Ask) -> None:
@@ -151,10 +160,13 @@ class AsyncSession:
 
     def _post_all(self, asks: Round, *, patiently: bool = False) -> RoundWaiter:
         waiter = RoundWaiter(get_running_loop(), len(asks))
-        for place, (node, request) in enumerate(asks):
+        self._post_round(asks, waiter, patiently=patiently)
+        return waiter
+
+    def _post_round(self, asks: Round, waiter: RoundWaiter, first: int = 0, *, patiently: bool = False) -> None:
+        for place, (node, request) in enumerate(asks, first):
             link = self._links.get(node) or self._link(node)
             (link.post_patiently if patiently else link.post)(request, waiter.at(place))
-        return waiter
 
     def _link(self, node: str) -> AsyncLink | Nowhere:
         link = self._links.get(node)

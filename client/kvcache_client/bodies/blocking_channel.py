@@ -176,6 +176,19 @@ class Channel:
             self._break(error)  # also when time ran out: half a frame is on its way
         return slots
 
+    def collect_patiently(self, slots: Sequence[Slot], sent: float, patience: float) -> list[Outcome | Slow]:
+        """Read until all ``slots`` are filled; those that are not ``patience`` seconds after they were ``sent`` are ``Slow``."""
+        for slot in slots:
+            try:
+                while slot.outcome is None:
+                    self._wait_until(sent + patience)
+                    self._read()
+            except WAITED_TOO_LONG:
+                self.link.suspect(self.link.newest, Slot, max(time.monotonic() - sent, patience))
+            except (OSError, KvCacheError) as error:
+                self._break(error)
+        return [slot.outcome for slot in slots]
+
     def collect(self, slots: Sequence[Slot], deadline: float) -> list[Outcome]:
         """Read until all ``slots`` are filled or time is up; returns their outcomes."""
         for slot in slots:

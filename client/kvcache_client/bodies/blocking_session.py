@@ -18,14 +18,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from kvcache_client.bodies.blocking_channel import Channel, connect
+from kvcache_client.bodies.blocking_channel import Channel, Slot, connect
 from kvcache_client.bodies.blocking_flights import BlockingFlights, load
-from kvcache_client.bodies.blocking_race import Runner, run_race
+from kvcache_client.bodies.blocking_race import Held, run_race
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
 from kvcache_client.core.effects import (
-    Ask,
     Effect,
     Load,
     Outcome,
@@ -36,6 +35,7 @@ from kvcache_client.core.effects import (
     Round,
     Share,
     Slow,
+    Watched,
     Within,
 )
 from kvcache_client.core.failing_open import OPEN_AGAIN_SECONDS, is_forgiven
@@ -130,25 +130,20 @@ class BlockingSession:
             self.brain.sent(self._sent)
             self._sent = 0
 
-    def _race(self, slow: Slow, ask: Ask | None) -> list[Outcome | None]:
-        """Wait on for a slow answer, and for another if one is asked for."""
-        runners: list[Runner] = [(slow.origin, slow)]
-        failed: KvCacheError | None = None
-        seconds = max(self.brain.attempt - slow.waited, 0.001)
-        if ask is not None:
-            try:
-                channel = self._take(ask[0])
-                runners.append((channel, channel.send([ask[1]], time.monotonic() + seconds)[0]))
-            except KvCacheError as error:
-                failed = error
-        outcomes = run_race(runners, seconds)
-        for (channel, _), outcome in zip(runners, outcomes, strict=True):
-            self._count(channel.node, 1)
-            if outcome is None:
+    def _race(self, slow: Sequence[Slow], others: Round) -> list[Outcome | None]:
+        """Wait on for slow answers, and for others if some are asked for."""
+        seconds = max(self.brain.attempt - max(it.waited for it in slow), 0.001)
+        beside, slots = self._send(others, time.monotonic() + seconds)
+        origins = dict.fromkeys(it.origin for it in slow)
+        held: list[Held] = [*((origin, [it for it in slow if it.origin is origin]) for origin in origins), *beside]
+        outcomes = run_race(slow, slots, held, seconds)
+        for channel, waiters in held:
+            self._count(channel.node, len(waiters))
+            if any(waiter.outcome is None for waiter in waiters):
                 self._pools.setdefault(channel.node, []).insert(0, channel)  # an answer is still to come: use it last
             else:
-                self._put_back(channel, outcome)
-        return [*outcomes, failed, None][:2]
+                self._put_back(channel, waiters[-1].outcome)
+        return outcomes
 
     def _put_back(self, channel: Channel, outcome: Outcome | None) -> None:
         """Keep a channel that is still good for the next call, and note what its last outcome says of the node."""
@@ -190,8 +185,10 @@ class BlockingSession:
                 return self._round(effect.round, effect.seconds)
             case list():
                 return self._round(effect, self.brain.attempt)
+            case Watched():
+                return self._watched(effect.round)
             case Race():
-                return self._race(effect.slow, effect.ask)
+                return self._race(effect.slow, effect.others)
             case Load():
                 return load(effect)
             case Share():
@@ -205,26 +202,49 @@ class BlockingSession:
     def _round(self, asks: Round, seconds: float) -> list[Outcome]:
         """Send to every node, then read from every node."""
         deadline = time.monotonic() + seconds
+        sent, slots = self._send(asks, deadline)
+        for channel, mine in sent:
+            channel.collect(mine, deadline)
+            self._count(channel.node, len(mine))
+            self._put_back(channel, mine[-1].outcome)
+        return [slot.outcome for slot in slots]
+
+    def _watched(self, asks: Round) -> list[Outcome | Slow]:
+        """Send to every node, then read from every node for as long as it usually takes."""
+        began = time.monotonic()
+        sent, slots = self._send(asks, began + self.brain.attempt)
+        for channel, mine in sent:
+            state = self.brain.nodes[channel.node]
+            outcomes = channel.collect_patiently(mine, began, min(state.hedge_after, self.brain.attempt / 2))
+            slow = [outcome for outcome in outcomes if isinstance(outcome, Slow)]
+            self._count(channel.node, len(mine) - len(slow))
+            for outcome in slow:
+                outcome.origin = channel
+                state.still_waiting(outcome.waited)
+            if not slow:
+                self._put_back(channel, mine[-1].outcome)
+        return [slot.outcome for slot in slots]
+
+    def _send(self, asks: Round, deadline: float) -> tuple[list[tuple[Channel, list[Slot]]], list[Slot]]:
+        """Send to every node; returns who waits at each, and who waits for each. Who can't be sent has its error already."""
         places: dict[str, list[int]] = {}
         for place, (node, _) in enumerate(asks):
             places.setdefault(node, []).append(place)
-        outcomes: list[Outcome | None] = [None] * len(asks)
+        slots: list[Slot] = [Slot()] * len(asks)
         sent = []
         for node, wanted in places.items():
             try:
                 channel = self._take(node)
             except KvCacheError as error:
                 for place in wanted:
-                    outcomes[place] = error
+                    slots[place] = Slot()
+                    slots[place].set_result(error)
                 continue
-            sent.append((channel, wanted, channel.send([asks[place][1] for place in wanted], deadline)))
-        for channel, wanted, slots in sent:
-            answers = channel.collect(slots, deadline)
-            for place, answer in zip(wanted, answers, strict=True):
-                outcomes[place] = answer
-            self._count(channel.node, len(wanted))
-            self._put_back(channel, answers[-1])
-        return outcomes  # type: ignore[return-value]  # every place was filled above
+            mine = channel.send([asks[place][1] for place in wanted], deadline)
+            for place, slot in zip(wanted, mine, strict=True):
+                slots[place] = slot
+            sent.append((channel, mine))
+        return sent, slots
 
     def _take(self, node: str) -> Channel:
         try:

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.config import ClientConfig
-from kvcache_client.core.effects import Ask, Effect, Plan, Race, Within
+from kvcache_client.core.effects import Ask, Effect, Plan, Race, Watched, Within
 from kvcache_client.core.space import Space
 from kvcache_client.protocol.errors import InvalidOption
 
@@ -180,10 +180,10 @@ def _nodes_of(effect: Effect) -> list[str]:
         asks = [effect]  # type: ignore[list-item]  # the class was just compared
     elif isinstance(effect, list):
         asks = effect
-    elif isinstance(effect, Within):
+    elif isinstance(effect, Within | Watched):
         asks = effect.round
-    elif isinstance(effect, Race) and effect.ask is not None:
-        asks = [effect.ask]
+    elif isinstance(effect, Race):
+        asks = effect.others
     return [node for node, _ in asks]
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "is_refused",
     "may_repeat",
     "may_reroute",
+    "refusal_of",
     "time_left",
     "time_spent",
     "why_unavailable",
@@ -113,6 +114,14 @@ def may_reroute(brain: Brain, deadline: float, failures: Mapping[str, KvCacheErr
 
 def _has_refusal(failures: Mapping[str, KvCacheError]) -> bool:
     return any(isinstance(error, Overloaded) for error in failures.values())
+
+
+def refusal_of(node: str, outcome: Outcome) -> Overloaded | None:
+    """Return the error with which a node that has too much to do, and says for how long, has refused a whole frame."""
+    if outcome.__class__ is tuple and outcome[1:2] == (Overloaded.code,):
+        error = error_of(outcome, node)
+        return error if isinstance(error, Overloaded) and error.retry_after else None
+    return None
 
 
 def is_refused(failures: Mapping[str, KvCacheError]) -> bool:

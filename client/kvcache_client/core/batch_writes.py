@@ -13,11 +13,13 @@ from typing import Final, NamedTuple
 
 from mmh3 import mmh3_x64_128_utupledigest
 
+from kvcache_client.core.answers import before_rerouting, blame, may_reroute, refusal_of, time_left
 from kvcache_client.core.batches import fields_of
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
-from kvcache_client.core.effects import Plan
+from kvcache_client.core.effects import Outcome, Plan, Round, Within
 from kvcache_client.core.routing import View
+from kvcache_client.core.tallying import Tally
 from kvcache_client.core.together import together
 from kvcache_client.core.writing import Written, check_reachable, write_carefully
 from kvcache_client.placement.partitions import PARTITION_SHIFT
@@ -69,6 +71,7 @@ def settle_many(brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None 
     frames = [] if brain.down else _write_frames(view, records)
     asks = [(node, [0, _PUT_MANY, view.epoch, *_pairs(part, records)]) for node, part in frames]
     outcomes = (yield asks) if asks else []
+    yield from _send_again(brain, asks, outcomes, began + brain.config.timeout)
     unsettled: set[bytes] = set() if frames else set(records)
     existed: set[bytes] = set()
     for (_, part), outcome in zip(frames, outcomes, strict=True):
@@ -89,10 +92,41 @@ def settle_many(brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None 
         return Settled(existed, {})
     spent = brain.clock() - began
     paid = brain.retry()
+    holders = _who_has(frames, outcomes, unsettled)
+    tallies = {name: Tally(holders[name], existed=name in existed) for name in careful}
     answers = yield from together(
-        write_carefully(brain, name, records[name], acks=acks, spent=spent, paid=paid) for name in careful
+        write_carefully(brain, name, records[name], tally, acks=acks, spent=spent, paid=paid)
+        for name, tally in tallies.items()
     )
     return Settled(existed, dict(zip(careful, answers, strict=True)))
+
+
+def _send_again(brain: Brain, asks: Round, outcomes: list[Outcome], deadline: float) -> Plan[None]:
+    """Send once more what nodes that have too much to do have refused, when they said; notes the newest ``outcomes``."""
+    places = [place for place, (node, _) in enumerate(asks) if refusal_of(node, outcomes[place])]
+    refused = {asks[place][0]: error for place in places if (error := refusal_of(asks[place][0], outcomes[place]))}
+    for node, error in refused.items():
+        blame(brain, node, error)
+    if not refused or not may_reroute(brain, deadline, refused):
+        return
+    yield from before_rerouting(brain, deadline, refused)
+    places = [place for place in places if not brain.shedding.any_of(asks[place][:1])]
+    if places:
+        again = yield Within([asks[place] for place in places], time_left(brain, deadline))
+        for place, outcome in zip(places, again, strict=True):
+            outcomes[place] = outcome
+
+
+def _who_has(
+    frames: list[tuple[str, list[bytes]]], outcomes: list[Outcome], names: set[bytes]
+) -> dict[bytes, set[str]]:
+    """Return the nodes that have said of each of ``names`` that they hold it."""
+    holders: dict[bytes, set[str]] = {name: set() for name in names}
+    for (node, part), outcome in zip(frames, outcomes, strict=True):
+        for name, status in zip(part, fields_of(outcome, len(part)) or (), strict=False):
+            if name in names and status in _DONE:
+                holders[name].add(node)
+    return holders
 
 
 def _write_frames(view: View, records: Mapping[bytes, bytes]) -> list[tuple[str, list[bytes]]]:

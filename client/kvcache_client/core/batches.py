@@ -1,35 +1,31 @@
 """Many keys in one call: a few frames to each node, and the careful path for whatever they did not settle.
 
-Here lives the splitting of batches of reads and the joining of their outcomes. Never here: batches of writes
+Here lives the joining of what batches of reads come to. Never here: who is asked for which keys (``parts``), batches of writes
 (``batch_writes``), or fail-over itself (``reading``), which a failed key goes through like any single call, all failed keys
 side by side.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, Final, TypeAlias, TypeVar
 
-from mmh3 import mmh3_x64_128_utupledigest
-
-from kvcache_client.core.balancing import Balancing, Owners, States
+from kvcache_client.core.answers import refusal_of
+from kvcache_client.core.balancing import Balancing
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
 from kvcache_client.core.lookups import MissReason
+from kvcache_client.core.parts import ReadBatch
 from kvcache_client.core.reading import how_to_read, read_carefully, why_not_found
 from kvcache_client.core.results import BatchResult
-from kvcache_client.core.routing import View
 from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
-from kvcache_client.core.trust import trusted_owners
-from kvcache_client.placement.partitions import PARTITION_SHIFT
 from kvcache_client.protocol.codec import Key, SoftRecord
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
-from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
+from kvcache_client.protocol.limits import KEYS_PER_BATCH
 from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened
-from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.verbs import Status
 
 __all__ = ["fields_of", "names_of", "read_many"]
 
@@ -39,8 +35,6 @@ _Gathered: TypeAlias = tuple[dict[Key, T], list[Key], dict[Key, KvCacheError]]
 """What was found, what is missing, what failed."""
 
 _FIRST_ERROR: Final = 16
-# A plain int: packing an IntEnum member takes twice as long.
-_GET_MANY: Final = int(Verb.GET_MANY)
 
 
 def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
@@ -72,14 +66,17 @@ def read_many(
     began = brain.clock()
     gathered: _Gathered[T] = ({}, [], {})
     found, missing, failed = gathered
-    frames, careful = _read_frames(brain, view, names, choose) if level is None else ([], list(names))
-    outcomes = (
-        (yield [(node, [0, _GET_MANY, *map(names.__getitem__, part)]) for node, part in frames]) if frames else []
-    )
-    for (_, part), outcome in zip(frames, outcomes, strict=True):
+    batch = ReadBatch(brain, view, names, choose)
+    parts, careful = batch.divide() if level is None else ([], list(names))
+    answered = (yield from batch.ask(parts, began + brain.config.timeout)) if parts else []
+    for (node, part), outcome in answered:
         fields = fields_of(outcome, len(part))
         if fields is None:
-            careful += part
+            refusal = None if brain.down else refusal_of(node, outcome)
+            if refusal is None:
+                careful += part
+            else:
+                failed.update(dict.fromkeys(part, refusal))
             continue
         for key, field in zip(part, fields, strict=True):
             if field.__class__ is bytes and len(field) >= HEADER_BYTES:
@@ -140,30 +137,3 @@ def fields_of(outcome: Outcome, count: int) -> tuple[Any, ...] | None:
     if outcome.__class__ is not tuple or len(outcome) != count + 2 or outcome[1] != Status.OK:
         return None
     return outcome[2:]
-
-
-def _read_frames(
-    brain: Brain, view: View, names: Mapping[Key, bytes], choose: Callable[[Owners, States], str]
-) -> tuple[list[tuple[str, list[Key]]], list[Key]]:
-    """Return (node, its keys) for every frame of the batch, and the keys that none of the owners can be asked for."""
-    by_node: defaultdict[str, list[Key]] = defaultdict(list)
-    careful: list[Key] = []
-    if brain.avoided or brain.behind:
-        for key, name in names.items():
-            owners = trusted_owners(brain, view, view.partition(name), name)
-            if owners and name not in brain.behind:  # those are healed on the careful way
-                by_node[choose(owners, brain.nodes)].append(key)
-            else:
-                careful.append(key)
-    else:
-        owners_of, seed, nodes = view.owners, view.seed, brain.nodes
-        for key, name in names.items():
-            # What ``view.owners_of`` does, without a call that would cost as much.
-            owners = owners_of[mmh3_x64_128_utupledigest(name, seed)[0] >> PARTITION_SHIFT]
-            by_node[choose(owners, nodes) if len(owners) > 1 else owners[0]].append(key)
-    frames = [
-        (node, keys[start : start + KEYS_PER_FRAME])
-        for node, keys in by_node.items()
-        for start in range(0, len(keys), KEYS_PER_FRAME)
-    ]
-    return frames, careful

@@ -244,12 +244,12 @@ class Brain:
         self.counters.retries += requests
         return True
 
-    def may_hedge(self) -> bool:
-        """Say whether a read may be asked of a second node, and count it. Where much is repeated already, it may not."""
-        if self.retries.tokens < 1.0 or not self.hedges.take():
+    def may_hedge(self, requests: int = 1) -> bool:
+        """Say whether second nodes may be asked for a read, and count it. Where much is repeated already, they may not."""
+        if self.retries.tokens < 1.0 or not self.hedges.take(requests):
             return False
-        self.retries.take()
-        self.counters.hedged_reads += 1
+        self.retries.take(requests)
+        self.counters.hedged_reads += requests
         return True
 
     def policy(self, balancing: str | Balancing) -> Balancing:

@@ -25,7 +25,7 @@ from kvcache_client.core.consistency import copies_needed
 from kvcache_client.core.effects import REFRESH, Ask, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import hidden_to, hides
-from kvcache_client.protocol.errors import ConnectionLost, InDoubt, KvCacheError, NotApplied, TooFewCopies
+from kvcache_client.protocol.errors import ConnectionLost, InDoubt, KvCacheError, NoAnswer, NotApplied, TooFewCopies
 from kvcache_client.protocol.record import is_tombstone, version_of
 from kvcache_client.protocol.verbs import Status, Verb
 
@@ -53,7 +53,9 @@ def ask_copies(
     nodes = _holders(brain, view, name, partition, failures, missing, answered)
     held: dict[str, bytes] = {}
     if nodes and brain.clock() < deadline:
-        if not may_repeat(brain, failures, len(nodes), paid=paid):
+        # Silent nodes may just have too much to do: a call that nobody was asked for yet must not become several for nothing.
+        silent = not answered and not failures and _all_silent(brain, view, partition)
+        if not (brain.retry(2 * len(nodes)) if silent else may_repeat(brain, failures, len(nodes), paid=paid)):
             raise why_unavailable(brain, view, partition, failures)
         held = yield from _look(brain, view.owners[partition], nodes, name, failures, deadline)
         answered = answered or any(node in held for node in view.owners[partition])
@@ -71,6 +73,12 @@ def ask_copies(
     if answered:
         return None
     raise why_unavailable(brain, view, partition, failures)
+
+
+def _all_silent(brain: Brain, view: View, partition: int) -> bool:
+    """Say whether every owner is left alone because it was silent, and not because it was gone."""
+    entries = [brain.down.get(node) for node in view.owners[partition]]
+    return all(entry is not None and isinstance(entry.reason, NoAnswer) for entry in entries)
 
 
 def _look(

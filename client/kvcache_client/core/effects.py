@@ -7,20 +7,22 @@ A plan is a generator. It yields an effect, is sent the outcome, and returns its
     Ask      (node, request)              one request to one node        -> Outcome
     Round    [(node, request), ...]       all at once                    -> list[Outcome], in the same order
     Within   (round, seconds)             a round with less or more time than an attempt      -> list[Outcome]
-    Race     (slow, ask or None)          go on waiting, beside another request -> [Outcome | None, Outcome | None]
+    Watched  (round)                      a round of which each request may come to Slow      -> list[Outcome | Slow]
+    Race     (slow ones, round)           go on waiting, beside other requests  -> list[Outcome | None], of both in order
     Load     (function)                   call the caller's own function -> Loaded
     Share    (name, plan, seconds, wait)  drive a plan, unless this process is at it under that name -> Shared or None
     Pause    (seconds)                    wait                           -> None
     REFRESH                               learn the newest topology      -> None (it may not have changed)
 
-An outcome is the reply as it was read, or the error that took its place; a body never raises one into a plan. An Ask of GET
-may also come to ``Slow``: no answer after the usual time, the request still waits, and its plan may have another node asked
-beside it. Ask and Round are a bare tuple and a bare list because every get and set makes one: a class of their own costs 0.2 us.
+An outcome is the reply as it was read, or the error that took its place; a body never raises one into a plan. An Ask of GET,
+and those of a Watched, may also come to ``Slow``: no answer after the usual time, the request still waits, and its plan may have
+another node asked beside it. Ask and Round are a bare tuple and a bare list because every get and set makes one: a class of their
+own costs 0.2 us.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from kvcache_client.protocol.errors import KvCacheError
@@ -28,7 +30,21 @@ from kvcache_client.protocol.verbs import Message, Request
 
 __all__ = [
     *("Load", "Loaded", "Parting", "Share", "Shared"),
-    *("REFRESH", "Ask", "Effect", "Outcome", "Pause", "Plan", "Race", "Refresh", "Round", "Settled", "Slow", "Within"),
+    *(
+        "REFRESH",
+        "Ask",
+        "Effect",
+        "Outcome",
+        "Pause",
+        "Plan",
+        "Race",
+        "Refresh",
+        "Round",
+        "Settled",
+        "Slow",
+        "Watched",
+        "Within",
+    ),
 ]
 
 T = TypeVar("T")
@@ -81,14 +97,23 @@ class Slow:
         return f"<Slow {self.node} after {self.waited * 1000:.1f} ms: {self.outcome!r:.60}>"
 
 
-class Race(NamedTuple):
-    """Wait on for a slow request, and for another if one is given. It ends with the first reply that is no error.
+class Watched(NamedTuple):
+    """A round that ends when all have an outcome, or those that have none have taken longer than their nodes usually do.
 
-    What comes back is a list of two: the outcome of each, None for one that has none so far, or was not asked.
+    The latter come to ``Slow``.
     """
 
-    slow: Slow
-    ask: Ask | None
+    round: Round
+
+
+class Race(NamedTuple):
+    """Wait on for slow requests, and for others if some are given. It ends when one side has all its replies, and no error.
+
+    What comes back is the outcome of each, the slow ones first; None for one that has none so far.
+    """
+
+    slow: Sequence[Slow]
+    others: Round
 
 
 class Within(NamedTuple):
@@ -154,6 +179,6 @@ class Refresh(NamedTuple):
 
 REFRESH: Final = Refresh()
 
-Effect: TypeAlias = Ask | Round | Within | Race | Load | Share | Pause | Refresh
+Effect: TypeAlias = Ask | Round | Within | Watched | Race | Load | Share | Pause | Refresh
 # What is sent back depends on what was yielded, which a Generator's type can't say.
 Plan: TypeAlias = Generator[Effect, Any, T]

@@ -66,7 +66,7 @@ class Health:
         """The node has answered: it is used again from now on."""
         entry = self.down.pop(node, None)
         if entry is not None and self.avoided.get(node) is entry:
-            del self.avoided[node]
+            self.avoided.pop(node, None)  # another thread may have been quicker
 
     def due(self) -> list[str]:
         """Return the nodes that may be tried again now. Each is handed out once per wait, so callers don't pile up."""

@@ -9,6 +9,7 @@ of a few percent more requests, which a budget bounds here (``budget.hedge_budge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from kvcache_client.core.brain import Brain
@@ -17,7 +18,7 @@ from kvcache_client.core.routing import View
 from kvcache_client.core.trust import trusted_owners
 from kvcache_client.protocol.verbs import Status, Verb
 
-__all__ = ["is_answer", "race"]
+__all__ = ["is_answer", "is_over", "race"]
 
 _GET: Final = int(Verb.GET)
 
@@ -25,6 +26,13 @@ _GET: Final = int(Verb.GET)
 def is_answer(outcome: Outcome | None) -> bool:
     """Say whether an outcome ends a race: a hit or a miss, not an error that another node may not have."""
     return outcome.__class__ is tuple and len(outcome) > 1 and outcome[1] in (Status.OK, Status.MISS)
+
+
+def is_over(slow: Sequence[Outcome | None], others: Sequence[Outcome | None]) -> bool:
+    """Say whether a race is over: one side has answered in full, or nobody is left who could."""
+    if all(map(is_answer, slow)) or (others and all(map(is_answer, others))):
+        return True
+    return None not in slow and None not in others
 
 
 def race(brain: Brain, view: View, partition: int, name: bytes, slow: Slow) -> Plan[list[tuple[str, Outcome]]]:
@@ -35,10 +43,10 @@ def race(brain: Brain, view: View, partition: int, name: bytes, slow: Slow) -> P
     others = [node for node in trusted_owners(brain, view, partition, name) if node != slow.node]
     others = [node for node in others if node not in brain.avoided]
     if not others or brain.shedding.any_of(view.owners[partition]) or not brain.may_hedge():
-        (outcome, _) = yield Race(slow, None)
+        (outcome,) = yield Race([slow], [])
         return [(slow.node, outcome)]
     other = brain.choose(tuple(others), brain.nodes)
-    outcomes = yield Race(slow, (other, [0, _GET, name]))
+    outcomes = yield Race([slow], [(other, [0, _GET, name])])
     if is_answer(outcomes[1]) and outcomes[0] is None:
         brain.counters.hedges_won += 1
     asked = zip((slow.node, other), outcomes, strict=True)

@@ -6,26 +6,22 @@ does with what it keeps (that is the node's).
 
 from __future__ import annotations
 
-from kvcache_client.core.answers import time_left
+from kvcache_client.core.answers import is_refused, time_left
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Ask, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.core.tallying import Tally, send
-from kvcache_client.protocol.errors import Overloaded
 from kvcache_client.protocol.verbs import Verb
 
 __all__ = ["hint", "may_hint"]
 
 
-def may_hint(brain: Brain, tally: Tally) -> bool:
-    """Say whether stand-ins may be asked. In place of an owner that is there and has too much to do, that is one request more.
+def may_hint(tally: Tally) -> bool:
+    """Say whether stand-ins may be asked. Not where all owners have too much to do and none has applied anything.
 
-    Where all of them have, nothing was applied anywhere: then the whole write is refused, and others are not burdened with it.
+    Then the whole write is refused, and others are not burdened with it.
     """
-    busy = sum(isinstance(error, Overloaded) for error in tally.failures.values())
-    if not busy:
-        return True
-    return bool(tally.acked or tally.maybe_applied or busy < len(tally.failures)) and brain.retry(busy, refused=True)
+    return bool(tally.acked or tally.maybe_applied or not is_refused(tally.failures))
 
 
 def hint(
@@ -34,7 +30,7 @@ def hint(
     """Replace every owner that does not answer by the next live node on the ring, until one takes the record or none is left."""
     absent = [node for node in view.owners[partition] if node not in tally.acked]
     yield from _note_for_movers(brain, view, partition, name, record, tally, deadline)
-    candidates = (node for node in view.stand_ins(partition) if node not in brain.down)
+    candidates = (it for it in view.stand_ins(partition) if it not in brain.down and not brain.shedding.any_of((it,)))
     while absent:
         asks: list[Ask] = [
             (stand_in, [0, Verb.HINT, owner, name, record]) for owner, stand_in in zip(absent, candidates, strict=False)

@@ -6,6 +6,7 @@ Here lives who holds the record, who failed and how, and what follows from both 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -50,6 +51,13 @@ class Tally:
         self.existed |= outcome[1] == _OK  # type: ignore[index]  # as_error let only messages through
         if outcome[1] == Status.SUPERSEDED:  # type: ignore[index]
             self.newer = max(self.newer, outcome[2])  # type: ignore[index]
+
+    def leave_alone(self, brain: Brain, nodes: Iterable[str]) -> None:
+        """Take those of ``nodes`` at their word that want to be left alone: they are not asked again."""
+        for node in nodes if brain.shedding.refusals else ():
+            refusal = brain.shedding.refusal(node)
+            if refusal is not None and node not in self.acked:
+                self.failures[node] = refusal
 
     def fails_by(self, kinds: type[KvCacheError] | tuple[type[KvCacheError], ...]) -> bool:
         """Say whether some node failed in one of these ways."""

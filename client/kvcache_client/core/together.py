@@ -21,6 +21,7 @@ from kvcache_client.core.effects import (
     Refresh,
     Round,
     Share,
+    Watched,
     Within,
 )
 from kvcache_client.protocol.errors import KvCacheError
@@ -55,7 +56,7 @@ def _step(index: int, plan: Plan[Any], outcome: Any, wanted: dict[int, Effect], 
 
 
 def _asks(effect: Effect) -> Round:
-    if isinstance(effect, Within):
+    if isinstance(effect, Within | Watched):
         return effect.round
     if isinstance(effect, list):
         return effect
@@ -90,4 +91,4 @@ def _share(effect: Effect, outcomes: Any) -> Any:
     if isinstance(effect, Pause | Refresh | Load | Share):
         return None
     shares = [next(outcomes) for _ in _asks(effect)]
-    return shares if isinstance(effect, list | Within) else shares[0]
+    return shares if isinstance(effect, list | Within | Watched) else shares[0]

@@ -107,7 +107,10 @@ def write_carefully(
     decided: the others are to know that it is done.
     """
     deadline = brain.clock() + brain.config.timeout - spent
-    careful = _Careful(brain, name, record, tally or Tally(), acks, deadline, stamped=stamped)
+    tally = tally or Tally()
+    if paid:  # the batch has asked them for this key just now
+        tally.leave_alone(brain, brain.require_view().writers_of(name))
+    careful = _Careful(brain, name, record, tally, acks, deadline, stamped=stamped)
     careful.paid, careful.operation = paid, operation
     return (yield from careful.write())
 
@@ -141,7 +144,7 @@ class _Careful:
                 continue
             if self._may_resend() or (yield from self._reroutes(writers)):
                 continue
-            if may_hint(self.brain, self.tally):
+            if may_hint(self.tally):
                 yield from hint(self.brain, view, partition, self.name, self.record, self.tally, self.deadline)
             if self._is_overtaken():  # a stand-in has heard of a flush of which the owners have not
                 self._stamp_again()
@@ -209,7 +212,7 @@ class _Careful:
         refused = dict(tally.failures)
         tally.forget(REROUTE)
         yield from before_rerouting(brain, self.deadline, refused)
-        tally.failures.update((node, busy) for node in writers if (busy := brain.shedding.refusal(node)))
+        tally.leave_alone(brain, writers)
         return True
 
     def _acknowledged(self, view: View, partition: int) -> Written:

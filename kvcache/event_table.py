@@ -205,6 +205,15 @@ EVENTS: Final[Mapping[str, Event]] = {
         Event(
             "repaired", _AUDIT, _I, "repair of {partitions} partitions: {compared} records compared, {copied} copied"
         ),
+        Event("snapshot_written", _AUDIT, _I, "the snapshot {directory} is whole: {records} records, {bytes} bytes"),
+        Event(
+            "snapshot_left_over",
+            _AUDIT,
+            _W,
+            "the snapshot {directory} is abandoned, and {left} could not be removed: {reason}",
+            "Remove that directory by hand; nothing in it is of any use.",
+        ),
+        Event("snapshot_cleared", _AUDIT, _I, "removed {left}, which a snapshot that was killed had left"),
         Event("locked", _AUDIT, _I, "{owner} locks {resource} for {reason}, fence {fence}"),
     )
 }

@@ -3,7 +3,8 @@
 Here lives data that ``metrics``, the tests and whoever reads ``# HELP`` go by. Never here: counting, or rendering.
 
 Names follow Prometheus: ``kvcache_`` section ``_`` name, base units, ``_total`` on counters. ``law`` is an equation between
-numbers of its section that holds at every scrape (a name of another section has a dot); the tests compute it from what a node
+numbers of its section that holds at every scrape (a name of another section has a dot; the sum of a histogram is how many it
+has counted); the tests compute it from what a node
 exports under load. What is not exported, such as ``gets``, is what clients have asked for.
 """
 
@@ -63,8 +64,8 @@ def _gauge(section: str, name: str, meaning: str, law: str = "", label: str = ""
     return Metric((section, name), Kind.GAUGE, meaning, law, label)
 
 
-def _histogram(section: str, name: str, meaning: str, label: str = "") -> Metric:
-    return Metric((section, name), Kind.HISTOGRAM, meaning, label=label)
+def _histogram(section: str, name: str, meaning: str, law: str = "", label: str = "") -> Metric:
+    return Metric((section, name), Kind.HISTOGRAM, meaning, law, label)
 
 
 _RECORDS: Final = "records = created - deletions - expirations - evictions - dropped"
@@ -159,13 +160,13 @@ METRICS: Final[Mapping[Place, Metric]] = {
             "requests",
             "handling_seconds",
             "Time of the event loop that one request took. Of PING, GET, HEAD, PEEK and PUT a sample, of the others all.",
-            "verb",
+            label="verb",
         ),
         _histogram(
             "requests",
             "waiting_seconds",
             "From a request that needs the coordinator or another node to its reply.",
-            "verb",
+            label="verb",
         ),
         _histogram("loop", "lag_seconds", "How late the event loop was with a timer, looked at ten times a second."),
         _gauge("loop", "lag_largest_seconds", "The largest lag of the last ten seconds."),
@@ -227,6 +228,13 @@ METRICS: Final[Mapping[Place, Metric]] = {
         _counter("http", "late_bodies", "Requests answered 408 because their body was not complete in time."),
         _counter("http", "late_readers", "Connections closed because the client did not take its reply."),
         _counter("http", "cut_off", "Requests that had no answer yet when a stop ran out of patience.", _ANSWERS),
+        _histogram(
+            "http",
+            "serving_seconds",
+            "From a whole header to the answer, the body and the owners of keys waited for.",
+            "sum(serving_seconds) = requests - in_flight - cut_off",
+            label="operation",
+        ),
         _counter("http", "faults", "Requests answered 500, each with a traceback in the log; part of 5xx."),
     )
 }

@@ -15,6 +15,7 @@ from snapshot_samples import ORIGIN, SMALL, TIGHT, read, write
 
 from kvcache.cluster.snapshots import SnapshotWriter
 from kvcache.cluster.snapshots.leftovers import remove_abandoned
+from kvcache.events import journal
 
 NAME = ".snapshot-x.partial"
 
@@ -89,3 +90,4 @@ def test_a_process_that_was_killed_holds_nothing_any_more(tmp_path: Path) -> Non
         process.send_signal(signal.SIGKILL)
     wait_until(lambda: remove_abandoned(str(tmp_path)) == [str(staging)])
     assert list(tmp_path.iterdir()) == []
+    assert journal.as_dict()["recent"][-1]["event"] == "snapshot_cleared"

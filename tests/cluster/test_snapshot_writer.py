@@ -17,6 +17,7 @@ import pytest
 from snapshot_samples import ORIGIN, SMALL, TIGHT, files, read, write
 
 from kvcache.cluster.snapshots import SnapshotReader, SnapshotWriter
+from kvcache.events import journal
 from kvcache_client.protocol.errors import (
     InvalidKey,
     InvalidOption,
@@ -329,6 +330,13 @@ def test_a_target_that_was_filled_meanwhile_is_left_alone(target: Path) -> None:
     assert [path.name for path in target.parent.rglob("*")] == ["backup", "precious"]
 
 
+def test_a_snapshot_that_is_whole_is_said_and_counted(target: Path) -> None:
+    before = journal.counts["snapshot_written"]
+    write(target, SMALL)
+    assert journal.counts["snapshot_written"] == before + 1
+    assert journal.as_dict()["recent"][-1]["text"].startswith(f"the snapshot {target} is whole: {len(SMALL)} records, ")
+
+
 def test_what_could_not_be_removed_is_named(target: Path, caplog: pytest.LogCaptureFixture) -> None:
     def pairs() -> Iterator[tuple[bytes, bytes]]:
         yield SMALL[0]
@@ -339,7 +347,9 @@ def test_what_could_not_be_removed_is_named(target: Path, caplog: pytest.LogCapt
     with pytest.raises(ZeroDivisionError):
         write(target, pairs())
     (staging,) = target.parent.iterdir()
-    assert staging.name in caplog.text
+    (record,) = [it for it in caplog.records if it.event == "snapshot_left_over"]  # type: ignore[attr-defined]
+    assert record.fields["directory"] == str(target)  # type: ignore[attr-defined]
+    assert staging.name in record.fields["left"]  # type: ignore[attr-defined]
     assert [path.name for path in staging.iterdir()] == ["stranger"]
 
 

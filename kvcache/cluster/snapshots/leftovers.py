@@ -10,16 +10,15 @@ less harm than one too few.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import re
 import time
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["PREFIX", "SUFFIX", "claim", "remove_abandoned"]
+from kvcache.events import journal
 
-_log = logging.getLogger(__name__)
+__all__ = ["PREFIX", "SUFFIX", "claim", "remove_abandoned"]
 
 PREFIX: Final = ".snapshot-"
 SUFFIX: Final = ".partial"
@@ -43,7 +42,7 @@ def remove_abandoned(parent: str) -> list[str]:
         for name in os.listdir(parent):
             path = os.path.join(parent, name)
             if name.startswith(PREFIX) and name.endswith(SUFFIX) and _removed(path):
-                _log.info("removed %s, which a snapshot that was killed had left", path)
+                journal.say("snapshot_cleared", left=path)
                 removed.append(path)
     return removed
 

@@ -7,7 +7,6 @@ snapshot (what a flush or purge hides does not), and the order of fsyncs (``stag
 from __future__ import annotations
 
 import builtins
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -34,13 +33,12 @@ from kvcache.cluster.snapshots.layout import (
 )
 from kvcache.cluster.snapshots.manifest import Manifest, Segment, encode_manifest
 from kvcache.cluster.snapshots.staging import Staging, free_target
+from kvcache.events import journal
 from kvcache.service.checks import bad_key, check_record
 from kvcache_client.protocol.errors import InvalidOption, SnapshotAbandoned, TopologyError
 from kvcache_client.protocol.limits import KEY_BYTES, VALUE_BYTES_CAP
 
 __all__ = ["SnapshotWriter"]
-
-_log = logging.getLogger(__name__)
 
 _NEW, _OPEN, _WRITTEN, _ABANDONED = "new", "open", "written", "abandoned"
 
@@ -122,6 +120,7 @@ class SnapshotWriter:
             self._finish(staging)
         self._staging = None
         self._state = _WRITTEN
+        journal.say("snapshot_written", directory=self.directory, records=self.records, bytes=self.bytes)
 
     def add(self, key: builtins.bytes, record: builtins.bytes) -> None:
         """Add one record, tombstones included. What is no key or no record is refused as on the wire."""
@@ -208,9 +207,9 @@ class SnapshotWriter:
         try:
             staging.remove()
         except OSError as error:
-            leftover = f"; {_reason(error)}: {staging!r} could not be removed"
-            _log.warning("the snapshot %s is abandoned%s", self.directory, leftover)
-            return leftover
+            reason = _reason(error)
+            journal.say("snapshot_left_over", directory=self.directory, left=repr(staging), reason=reason)
+            return f"; {reason}: {staging!r} could not be removed"
         return "; nothing of it is left"
 
     def __repr__(self) -> str:

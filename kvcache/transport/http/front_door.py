@@ -29,6 +29,7 @@ from kvcache.transport.http.limits import HttpCounters, HttpLimits
 from kvcache.transport.http.openapi import openapi_document
 from kvcache.transport.http.page import PAGE_PREFIX, Page
 from kvcache.transport.http.routes import ROUTES, prefix_of
+from kvcache.transport.http.serving_times import ServingTimes
 from kvcache.transport.metrics import NodeMetrics
 from kvcache_client.placement.topology import Topology
 from kvcache_client.protocol.errors import KvCacheError, NodeFault, NotReady, Overloaded
@@ -73,6 +74,7 @@ class HttpFrontDoor:
         self._limits = limits or HttpLimits()
         self._gate = Gate(guard or open_guard(time.monotonic), self._limits.refusal_seconds)
         self.counters = HttpCounters()
+        self._times = ServingTimes()
         self._connections = OpenConnections()
         self._server: web.Server | None = None
         self._stopping = False
@@ -140,7 +142,8 @@ class HttpFrontDoor:
 
     def statistics(self) -> dict[str, Any]:
         """Return the node's counters with a section ``http`` of our own."""
-        return {**self._node.statistics(), "http": self.counters.as_dict()}
+        http = {**self.counters.as_dict(), "serving_seconds": self._times.as_dict()}
+        return {**self._node.statistics(), "http": http}
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; aiohttp calls this, one request of a connection at a time."""
@@ -148,12 +151,14 @@ class HttpFrontDoor:
         deadlines.began(request.content if request.body_exists else None)
         self.counters.requests += 1
         self.counters.in_flight += 1
+        began = time.perf_counter()
         try:
             response = await self._answer(request)
             if self._stopping or not request.content.is_eof():
                 response.force_close()
             stamp(response)
             self.counters.answered(response.status)
+            self._times.served(request.method, request.rel_url.raw_path, time.perf_counter() - began)
             return response
         except asyncio.CancelledError:
             self.counters.cut_off += 1

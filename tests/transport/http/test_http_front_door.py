@@ -50,6 +50,20 @@ async def test_the_counters_add_up(world):
     assert "in_flight=0" in repr(world.door)
 
 
+async def test_how_long_requests_take_is_counted_by_what_they_ask_for(world):
+    await world.ask("PUT", KEY, b"x")
+    await world.ask("GET", KEY)
+    await world.ask("HEAD", KEY)
+    for path in ("/nowhere", "/v1/kv", "/elsewhere/1", "/elsewhere/2"):
+        await world.ask("GET", path)
+    await world.ask("PATCH", KEY)
+    times = world.door.statistics()["http"]["serving_seconds"]
+    assert {name: it["count"] for name, it in times.items()} == {"kv.put": 1, "kv.get": 2, "nothing": 5}
+    scraped = (await world.ask("GET", "/metrics")).body.decode()
+    assert 'kvcache_http_serving_seconds_bucket{le="+Inf",operation="kv.get"} 2.0' in scraped
+    assert "counted=9" in repr(world.door._times)
+
+
 async def test_stopping_lets_a_request_finish_and_closes_idle_connections(world):
     world.node.client.gate.clear()
     idle, busy = await world.connect(), await world.connect()

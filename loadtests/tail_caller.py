@@ -69,7 +69,7 @@ async def _measure(order: dict[str, Any]) -> dict[str, Any]:
             "failures": sorted(set(failed))[:3],
             **{name: took[int(len(took) * share)] * 1000 for name, share in places.items()},
             **{name: getattr(counters, name, 0) - value for name, value in before.items()},
-            "open": [str(entry) for entry in getattr(cache.brain, "avoided", {}).values()],
+            "open": list(getattr(cache.brain, "avoided", ())),
         }
 
 

@@ -25,8 +25,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.nodes = Nodes()
-        self.avoided: dict[str, object] = {}
-        self.breaker = Breaker(self.clock, lambda: 1.0, self.nodes, self.avoided)
+        self.breaker = Breaker(self.clock, lambda: 1.0, self.nodes)
 
     def answers(self, seconds: float, *nodes: str, count: int = 128) -> None:
         for node in nodes:
@@ -48,9 +47,9 @@ def test_three_failures_in_a_row_open(bench: Bench) -> None:
     for _ in range(2):
         bench.answers(0.001, "a", count=1)
         bench.breaker.failed("a", "NodeFault")
-        assert not bench.avoided
+        assert not bench.breaker.opened
     bench.breaker.failed("a", "NodeFault")
-    assert set(bench.avoided) == set(bench.breaker.opened) == {"a"}
+    assert set(bench.breaker.opened) == {"a"}
     assert "NodeFault" in repr(bench.breaker)
 
 
@@ -58,16 +57,16 @@ def test_failures_among_many_good_answers_do_not_open(bench: Bench) -> None:
     for _ in range(50):
         bench.answers(0.001, "a", count=10)
         bench.breaker.failed("a", "NodeFault")
-    assert not bench.avoided
+    assert not bench.breaker.opened
 
 
 def test_a_batch_of_failures_opens_as_soon_as_half_of_it_is_known(bench: Bench) -> None:
     bench.nodes["a"].observe(0.001, 0.0, replies=20)
     for _ in range(9):
         bench.breaker.failed("a", "NodeFault")
-    assert not bench.avoided
+    assert not bench.breaker.opened
     bench.breaker.failed("a", "NodeFault")
-    assert "a" in bench.avoided
+    assert "a" in bench.breaker.opened
 
 
 def test_a_node_that_stays_far_slower_than_its_peers_opens_and_a_short_spell_does_not(bench: Bench) -> None:
@@ -76,10 +75,10 @@ def test_a_node_that_stays_far_slower_than_its_peers_opens_and_a_short_spell_doe
     bench.pass_time(0.8)
     bench.answers(0.002, "c")
     bench.pass_time(2)
-    assert not bench.avoided
+    assert not bench.breaker.opened
     bench.answers(0.05, "c")
     bench.pass_time(1.2)
-    assert set(bench.avoided) == {"c"}
+    assert set(bench.breaker.opened) == {"c"}
     assert "50.0 ms, its peers 2.0 ms" in bench.breaker.opened["c"].reason
 
 
@@ -89,7 +88,7 @@ def test_differences_that_nobody_feels_and_slowness_of_all_open_nothing(bench: B
     bench.pass_time(5)
     bench.answers(0.5, "a", "b", "c")
     bench.pass_time(5)
-    assert not bench.avoided
+    assert not bench.breaker.opened
 
 
 def test_probes_are_given_out_one_by_one_with_growing_waits_and_a_good_answer_closes(bench: Bench) -> None:
@@ -105,9 +104,8 @@ def test_probes_are_given_out_one_by_one_with_growing_waits_and_a_good_answer_cl
         assert bench.breaker.due(["b", "a"]) == "a"
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     bench.breaker.probed("a", 1.0)  # an answer, but no better than before
-    assert set(bench.avoided) == {"a"}
+    assert set(bench.breaker.opened) == {"a"}
     bench.breaker.probed("a", 0.001)
-    assert not bench.avoided
     assert not bench.breaker.opened
 
 

@@ -74,7 +74,9 @@ class BlockingFlights:
         finally:
             with self._lock:
                 if self._brain.flights.get(share.name) is flight:
-                    del self._brain.flights[share.name]
+                    self._brain.flights.pop(
+                        share.name, None
+                    )  # whoever writes the key takes it out too, without the lock
             flight.landed.set()
         return flight.shared._replace(mine=True)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeAlias
 
+from kvcache_client.core.avoided import Avoided
 from kvcache_client.core.balancing import Balancing, make_balancing
 from kvcache_client.core.breaker import Breaker
 from kvcache_client.core.budget import hedge_budget, refusal_budget, retry_budget
@@ -126,6 +127,7 @@ class Brain:
             "lagging",
             "level",
             "nodes",
+            "opened",
             "refusals",
             "retries",
         ),
@@ -139,11 +141,12 @@ class Brain:
         self.hlc = HybridClock(around.wall_ms, _draw_writer(around.random))
         self.health = Health(around.monotonic, around.random, config.backoff)
         self.down: dict[str, Down] = self.health.down
-        self.avoided = self.health.avoided
         self.counters = Counters()
         self.nodes = Nodes()
         self.spaces = Spaces(config.value_form())
-        self.breaker = Breaker(around.monotonic, around.random, self.nodes, self.avoided)
+        self.breaker = Breaker(around.monotonic, around.random, self.nodes)
+        self.opened = self.breaker.opened
+        self.avoided = Avoided(self.down, self.opened)
         self.retries = retry_budget(around.monotonic)
         self.refusals = refusal_budget(around.monotonic)
         self.hedges = hedge_budget(around.monotonic)

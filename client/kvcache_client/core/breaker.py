@@ -47,17 +47,17 @@ class Opened:
 
 
 class Breaker:
-    """The breakers of all nodes. ``avoided`` is what reads look at; nodes that are open are in it."""
+    """The breakers of all nodes. Those in ``opened`` are open.
 
-    __slots__ = ("_avoided", "_clock", "_nodes", "_random", "_slow_since", "_windows", "opened")
+    Threads may report at the same time and without a lock, so every change of a dict is one step of it.
+    """
 
-    def __init__(
-        self, clock: Callable[[], float], random: Callable[[], float], nodes: Nodes, avoided: dict[str, object]
-    ) -> None:
+    __slots__ = ("_clock", "_nodes", "_random", "_slow_since", "_windows", "opened")
+
+    def __init__(self, clock: Callable[[], float], random: Callable[[], float], nodes: Nodes) -> None:
         self._clock = clock
         self._random = random
         self._nodes = nodes
-        self._avoided = avoided
         self._slow_since: dict[str, float] = {}
         self._windows: dict[str, tuple[int, int]] = {}
         """Node -> (failures, its count of replies when the first of them came)."""
@@ -89,8 +89,7 @@ class Breaker:
     def _open(self, node: str, reason: str) -> None:
         now = self._clock()
         if node not in self.opened:
-            self.opened[node] = Opened(reason, now, 1, now + _PROBING.delay(1, self._random))
-            self._avoided.setdefault(node, self.opened[node])
+            self.opened.setdefault(node, Opened(reason, now, 1, now + _PROBING.delay(1, self._random)))
 
     def due(self, owners: Iterable[str]) -> str | None:
         """Return one of ``owners`` that is open and may be tried by one read now; only that caller gets it."""
@@ -112,11 +111,9 @@ class Breaker:
 
     def close(self, node: str) -> None:
         """Let reads go to a node again."""
-        entry = self.opened.pop(node, None)
+        self.opened.pop(node, None)
         self._slow_since.pop(node, None)
         self._windows.pop(node, None)
-        if entry is not None and self._avoided.get(node) is entry:
-            del self._avoided[node]
 
     def start_over(self) -> None:
         """Know nothing of anybody."""

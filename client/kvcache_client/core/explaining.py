@@ -76,7 +76,7 @@ def _place(brain: Brain, view: View, partition: int, node: str, role: str) -> Co
 
 
 def _state(brain: Brain, node: str) -> str:
-    down, opened = brain.down.get(node), brain.breaker.opened.get(node)
+    down, opened = brain.down.get(node), brain.opened.get(node)
     return f"down: {down.reason}" if down else f"open: {opened.reason}" if opened else "up"
 
 

@@ -28,19 +28,19 @@ class Down:
 
 
 class Health:
-    """The nodes that are avoided. Both dicts are empty in good times, so plans pay one truth test for them."""
+    """The nodes that can't be reached. ``down`` is empty in good times, so plans pay one truth test for it.
 
-    __slots__ = ("_backoff", "_clock", "_random", "avoided", "down", "errors")
+    Threads may report at the same time and without a lock, so every change of ``down`` is one step of the dict.
+    """
+
+    __slots__ = ("_backoff", "_clock", "_random", "down", "errors")
 
     def __init__(self, clock: Callable[[], float], random: Callable[[], float], backoff: Backoff) -> None:
         self._clock = clock
         self._random = random
         self._backoff = backoff
         self.down: dict[str, Down] = {}
-        """Those that can't be reached: neither reads nor writes go there."""
-        self.avoided: dict[str, object] = {}
-        """Those, and the ones that are too slow or fail too often: reads go elsewhere."""
-
+        """Neither reads nor writes go there."""
         self.errors: dict[str, tuple[float, str]] = {}
         """Node -> when (monotonic seconds) and what this client last met there."""
 
@@ -52,10 +52,7 @@ class Health:
         """Note a failure and return the seconds to wait before the next try."""
         self.met(node, reason)
         now = self._clock()
-        entry = self.down.get(node)
-        if entry is None:
-            entry = self.down[node] = Down(reason, now, 0, now)
-        self.avoided[node] = entry
+        entry = self.down.setdefault(node, Down(reason, now, 0, now))
         entry.reason = reason
         entry.failures += 1
         delay = self._backoff.delay(entry.failures, self._random)
@@ -64,9 +61,7 @@ class Health:
 
     def answered(self, node: str) -> None:
         """The node has answered: it is used again from now on."""
-        entry = self.down.pop(node, None)
-        if entry is not None and self.avoided.get(node) is entry:
-            self.avoided.pop(node, None)  # another thread may have been quicker
+        self.down.pop(node, None)
 
     def due(self) -> list[str]:
         """Return the nodes that may be tried again now. Each is handed out once per wait, so callers don't pile up."""
@@ -85,7 +80,6 @@ class Health:
     def start_over(self) -> None:
         """Know nothing of anybody: after a fork, every connection is made anew."""
         self.down.clear()
-        self.avoided.clear()
 
     def _entries(self) -> list[tuple[str, Down]]:
         """Return what is in ``down`` at this moment: threads share a blocking client, and may report at any time."""

@@ -118,8 +118,7 @@ class Nodes(dict[str, NodeState]):
         self._decayed_at = 0.0
 
     def __missing__(self, node: str) -> NodeState:
-        made = self[node] = NodeState(node)
-        return made
+        return self.setdefault(node, NodeState(node))  # another thread may have made it meanwhile
 
     def adopt(self, members: Iterable[Member]) -> None:
         """Know where each member is and what it weighs."""

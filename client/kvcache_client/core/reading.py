@@ -84,7 +84,7 @@ def read(brain: Brain, space: Space, key: Key, finish: Callable[[bytes], T], def
     """Return ``finish`` of the key's live record, or ``default`` on a miss. The hot path of every get."""
     name = space.name_of(key)
     try:
-        if brain.avoided or brain.behind or brain.level is not None:
+        if brain.down or brain.opened or brain.behind or brain.level is not None:
             record, said = yield from _read_warily(brain, name, brain.choose, brain.level)
             return _found(brain, space, name, record, finish, default, said)
         view = brain.view or brain.require_view()
@@ -212,7 +212,7 @@ def _read_warily(
     if not owners:
         return (yield from read_carefully(brain, name)), None
     began = brain.clock()
-    probed = brain.breaker.due(view.owners[partition]) if brain.breaker.opened else None
+    probed = brain.breaker.due(view.owners[partition]) if brain.opened else None
     if probed in brain.down or (probed is not None and brain.behind and probed in brain.lagging.of(partition, name)):
         probed = None
     node = probed or choose(owners, brain.nodes)

@@ -102,7 +102,7 @@ def client_stats(brain: Brain) -> ClientStats:
     """Return the snapshot of this moment. Sends nothing."""
     view = brain.view
     addresses = view.addresses if view else {}
-    known = {*addresses, *brain.nodes}
+    known = {*addresses, *list(brain.nodes)}
     return ClientStats(
         cluster=view.topology.cluster if view else "",
         epoch=view.epoch if view else 0,
@@ -117,7 +117,7 @@ def client_stats(brain: Brain) -> ClientStats:
 
 def _node_stats(brain: Brain, node: str, address: str) -> NodeStats:
     measured = brain.nodes[node]
-    down, opened = brain.down.get(node), brain.breaker.opened.get(node)
+    down, opened = brain.down.get(node), brain.opened.get(node)
     trouble = down or opened
     return NodeStats(
         node=node,

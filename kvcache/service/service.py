@@ -44,7 +44,7 @@ from kvcache_client.protocol.errors import (
     StaleEpoch,
 )
 from kvcache_client.protocol.limits import KEY_BYTES
-from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, is_tombstone, version_of
+from kvcache_client.protocol.record import FLAGS, HEADER_BYTES, MARKED, TOMBSTONE, is_tombstone, version_of
 from kvcache_client.protocol.verbs import VERBS, Message, Role, Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, MAX_VERSION, HybridClock, version_at, version_ms
 
@@ -80,6 +80,7 @@ class Service:
 
     def __init__(self, identity: Identity, store: Store, clock: HybridClock) -> None:
         self.identity = identity
+        self._record_limit = identity.value_limit + HEADER_BYTES
         self.store = store
         self.ownership: Ownership | None = None
         self.hints = Hints(_HINT_BYTES, _HINT_MS)
@@ -306,7 +307,13 @@ class Service:
 
     def keep(self, partition: int, key: bytes, record: Any) -> tuple[int, ...]:
         """Put a record that comes from outside; returns status and, if it was superseded, by which version."""
-        check_record(record, self.identity.value_limit)
+        # Nearly every record is a plain one, for which a call would cost more than the look.
+        if (
+            record.__class__ is not bytes
+            or not HEADER_BYTES <= len(record) <= self._record_limit
+            or record[FLAGS] >= TOMBSTONE
+        ):
+            check_record(record, self.identity.value_limit)
         if record >= self._horizon:  # eight bytes, so this compares versions
             written = version_ms(version_of(record))
             raise ClockSkew(

@@ -96,11 +96,13 @@ class LocalCluster:
         return ["--coordinator", valkey.url, "--cluster", _CLUSTER_NAME, "--replication-factor", replicas]
 
     def _joined(self, address: str) -> bool:
-        """Say whether this node is ready and its topology shows every member of the cluster."""
+        """Say whether this node is ready, and by its topology every member owns something and nothing moves any more."""
         if _http_get(f"http://{address}/readyz") is None:
             return False
         document = _http_get(f"http://{address}/v1/topology")
-        return document is not None and len(document["members"]) == self.options.nodes
+        if document is None or document["move"] is not None:
+            return False
+        return len(document["members"]) == len(document["layout"]["nodes"]) == self.options.nodes
 
     def __repr__(self) -> str:
         return f"<LocalCluster {self.seeds} nodes={self.nodes}>"

@@ -199,7 +199,7 @@ class Admin:
             else:
                 _show_move(topology, reports, progress)
                 leaving = [member.id for member in topology.members if member.leaving]
-                if topology.move is None and topology.wanted() == topology.layout and not leaving:
+                if topology.at_rest and not leaving:
                     return topology
                 state = _describe_move(topology, reports)
             if loop.time() > deadline:

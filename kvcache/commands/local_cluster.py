@@ -168,7 +168,8 @@ class LocalCluster:
             _raise_if_ended(self.nodes)
             documents = await asyncio.gather(*(_topology_of(node, secrets) for node in self.nodes))
             first = documents[0]
-            if first is not None and len(first.members) == len(self.nodes) and documents.count(first) == len(documents):
+            whole = first is not None and len(first.members) == len(self.nodes) and first.at_rest
+            if whole and documents.count(first) == len(documents):
                 return
             await asyncio.sleep(POLL_SECONDS)
 

@@ -228,8 +228,16 @@ class BreakableCluster:
 
         Raises ``RuntimeError`` with its last line if one of these ended by itself, ``TimeoutError`` if it takes too long.
         """
-        wanted = set(ids)
+        await self._wait_for_document(set(ids), at_rest=False)
 
+    async def wait_healthy(self) -> None:
+        """Return when all nodes that have a process are up and agree, and nothing moves or is to move.
+
+        A node is up as soon as its move is switched; the old owners are written to for a little longer.
+        """
+        await self._wait_for_document(set(self.running()), at_rest=True)
+
+    async def _wait_for_document(self, wanted: set[str], *, at_rest: bool) -> None:
         async def agreed() -> bool:
             for id in wanted:
                 if self.nodes[id].dead:
@@ -237,17 +245,15 @@ class BreakableCluster:
             documents = await self._documents()
             epochs = {document.epoch for document in documents.values() if document is not None}
             newest = max(filter(None, documents.values()), key=lambda document: document.epoch, default=None)
-            up = {member.id for member in newest.members if member.state == "up"} if newest else set()
-            return len(epochs) == 1 and None not in documents.values() and wanted <= up
+            if newest is None or len(epochs) != 1 or None in documents.values():
+                return False
+            up = {member.id for member in newest.members if member.state == "up"}
+            return wanted <= up and (newest.at_rest or not at_rest)
 
         try:
-            await eventually(agreed, f"{sorted(wanted)} are up and all nodes agree")
+            await eventually(agreed, f"{sorted(wanted)} are up{' and at rest' if at_rest else ''}, and all nodes agree")
         except TimeoutError as error:
             raise TimeoutError(f"{error}; {[(it.id, it.last_line()) for it in self.nodes.values()]}") from error
-
-    async def wait_healthy(self) -> None:
-        """Return when all nodes that have a process are up and agree."""
-        await self.wait_for_members(self.running())
 
     async def topology(self) -> Topology:
         """Return the newest document that any node answers by. Raises ``RuntimeError`` when none does."""

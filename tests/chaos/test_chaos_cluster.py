@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import redis.asyncio as redis
@@ -10,6 +11,7 @@ import redis.asyncio as redis
 from chaos.cluster import ChaosCluster, ClusterShape, eventually
 from chaos.load import Load, LoadProcess
 from kvcache_client import AsyncClient
+from kvcache_client.placement.topology import Member, Move, Topology
 from loadtests.wire import peek, topology_of
 
 
@@ -39,6 +41,27 @@ async def test_a_node_is_killed_comes_back_and_every_replica_tells_what_it_holds
         assert (await cluster.topology()).member(owners[0]) is not None
         assert cluster.seeds == tuple(proxy.address for proxy in cluster.proxies.values())
         assert (await peek(cluster.nodes[owners[1]].direct, ["k"]))["k"] is not None
+
+
+async def test_a_cluster_is_not_healthy_while_old_owners_are_still_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That its nodes are up says less: they are from the switch of the move that brings them in."""
+    members = tuple(Member(id, f"{id}:1", state="up") for id in ("n1", "n2"))
+    founded = Topology.found("c", cluster_id="00c0ffee", seed=1, replication_factor=2)
+    alone = founded.with_member(members[0]).settled()
+    wishing = alone.with_member(members[1])
+    switched = replace(wishing, move=Move("0badcafe", "switch", wishing.wanted(), "join", 0))
+    told = [wishing, switched, switched, switched.settled()]
+    cluster = ChaosCluster(ClusterShape(nodes=2))
+    monkeypatch.setattr(cluster, "running", list)
+
+    async def documents() -> dict[str, Topology | None]:
+        return dict.fromkeys(("n1", "n2"), told.pop(0))
+
+    monkeypatch.setattr(cluster, "_documents", documents)
+    await cluster.wait_for_members([])
+    assert len(told) == 3
+    await cluster.wait_healthy()
+    assert told == []
 
 
 async def fail_amid_everything(pids: list[int]) -> None:

@@ -22,6 +22,7 @@ from kvcache_client.placement.topology import (
     MAX_WEIGHT,
     STATES,
     Member,
+    Move,
     Topology,
 )
 from kvcache_client.protocol.errors import TopologyError
@@ -310,6 +311,13 @@ def test_who_is_to_own_are_all_members_but_the_leaving_and_those_that_went_down_
     assert one.wanted().nodes == tuple(Node(f"node-{number}", "z", 1) for number in (5, 6, 8))
     owning = dataclasses.replace(one, layout=Layout(2, (Node("node-7", "z"),)))
     assert [node.id for node in owning.wanted().nodes] == ["node-5", "node-6", "node-7", "node-8"]
+
+
+def test_a_cluster_is_at_rest_when_nothing_moves_and_nothing_is_to_move() -> None:
+    one = topology(member(1), member(2)).settled()
+    wishing = one.with_member(member(3))
+    moving = dataclasses.replace(wishing, move=Move("0badcafe", "switch", wishing.wanted(), "join", 0))
+    assert [it.at_rest for it in (one, wishing, moving, moving.settled())] == [True, False, False, True]
 
 
 def test_settled_brings_the_wanted_layout_into_force() -> None:

@@ -213,6 +213,11 @@ class Topology:
         )
         return Layout(self.replication_factor, nodes or self.layout.nodes)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing moves and nothing is to move: until then, a write also goes to nodes that are about to drop it."""
+        return self.move is None and self.layout == self.wanted()
+
     def settled(self) -> Topology:
         """Return this document, of the same epoch, with the wanted layout in force: for a cluster that holds no data yet."""
         return replace(self, layout=self.wanted(), move=None)

@@ -24,6 +24,8 @@ _GROWTH: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GROWTH: Final = math.log(_GROWTH)
 _FLOOR: Final = 1e-7
 _CEILING: Final = 1e3
+_PER_LOG: Final = 1 / _LOG_GROWTH
+_ABOVE_FLOOR: Final = -math.log(_FLOOR) / _LOG_GROWTH
 _BUCKETS: Final = math.ceil(math.log(_CEILING / _FLOOR) / _LOG_GROWTH) + 1
 # The point of a bucket (low, low * growth] that is nearest, in relative terms, to both of its ends.
 _CENTRE: Final = 2 / (1 + _GROWTH)
@@ -35,7 +37,7 @@ def bucket_of(
     """Return the number of the bucket that a sample belongs to. Zero and below count as the smallest there is."""
     if seconds <= _FLOOR:
         return 0
-    index = ceil(log(seconds / _FLOOR) / _LOG_GROWTH)
+    index = ceil(log(seconds) * _PER_LOG + _ABOVE_FLOOR)
     return index if index < _BUCKETS else _BUCKETS - 1
 
 

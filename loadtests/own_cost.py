@@ -5,7 +5,11 @@ Here lives that measurement. Never here: the users. ::
     nothing  a Locust user whose task is empty
     event    a Locust user that does nothing but tell Locust of a request
     bare     greenlets that call the Client in the same mix, and neither draw by Zipf, judge nor record
+    user     a Locust user that does what ``bare`` does, one call in a task, and tells Locust nothing
     ours     ReadMostly
+
+``nothing`` makes no call, so no user that calls a cache comes near it: a get through the Client takes ten times as long. What our
+users cost is told by ``ours / user``: both are Locust users, and both make the same calls.
 
 Each runs in a process of its own, one after the other, several rounds; what counts is the median of operations per second of the
 process's own CPU time: on a machine with other work, wall time says little.
@@ -28,7 +32,7 @@ from loadtests.local_cluster import ClusterOptions, LocalCluster
 
 __all__ = ["main"]
 
-CONTESTANTS: Final = ("nothing", "event", "bare", "ours")
+CONTESTANTS: Final = ("nothing", "event", "bare", "user", "ours")
 _KEYS: Final = 5000
 _READS: Final = 0.95
 
@@ -58,7 +62,7 @@ async def _compare(options: argparse.Namespace) -> None:
     middle = {name: median(told) for name, told in rates.items()}
     for name, rate in middle.items():
         print(f"{name:8} {rate:10,.0f} operations per second of CPU   {1e6 / rate:6.1f} us each")
-    for other in ("nothing", "event", "bare"):
+    for other in CONTESTANTS[:-1]:
         print(f"ours / {other}: {middle['ours'] / middle[other]:.1%}")
 
 
@@ -73,8 +77,8 @@ def _in_a_process(name: str, seeds: str, options: argparse.Namespace) -> float:
 def _measure(name: str, seeds: str, users: int, seconds: float) -> dict[str, float]:
     import locust  # noqa: F401  # first: it has gevent patch what the others import
 
-    begin: Callable[[str, int], Callable[[], int]] = {"bare": _bare, "ours": _ours}.get(name) or _idle(name)
-    count = begin(seeds, users)
+    begin: dict[str, Callable[[str, int], Callable[[], int]]] = {"bare": _bare, "user": _user, "ours": _ours}
+    count = begin.get(name, _idle(name))(seeds, users)
     time.sleep(1.0)
     first, cpu = count(), time.process_time()
     time.sleep(seconds)
@@ -107,27 +111,55 @@ def _idle(name: str) -> Callable[[str, int], Callable[[], int]]:
     return begin
 
 
-def _bare(seeds: str, users: int) -> Callable[[], int]:
-    import threading
-
+def _calls(seeds: str) -> tuple[Callable[[], None], Callable[[], int]]:
+    """Return what makes one bare call of the mix, and what says how many were made."""
     from kvcache_client import Client
 
     cache, done, value = Client(seeds, timeout=5.0), [0], b"x" * 100
     names = [f"bare:{number}" for number in range(_KEYS)]
     cache.set_many(dict.fromkeys(names, value))
 
+    def call() -> None:
+        key = names[random.randrange(_KEYS)]
+        if random.random() < _READS:
+            cache.get(key)
+        else:
+            cache.set(key, value)
+        done[0] += 1
+
+    return call, lambda: done[0]
+
+
+def _bare(seeds: str, users: int) -> Callable[[], int]:
+    import threading
+
+    call, count = _calls(seeds)
+
     def work() -> None:
         while True:
-            key = names[random.randrange(_KEYS)]
-            if random.random() < _READS:
-                cache.get(key)
-            else:
-                cache.set(key, value)
-            done[0] += 1
+            call()
 
     for _ in range(users):
         threading.Thread(target=work, daemon=True).start()  # greenlets, as Locust has patched threads
-    return lambda: done[0]
+    return count
+
+
+def _user(seeds: str, users: int) -> Callable[[], int]:
+    from locust import User, task
+    from locust.env import Environment
+
+    call, count = _calls(seeds)
+
+    class Plain(User):
+        """Calls the cache."""
+
+        @task
+        def work(self) -> None:
+            """Make one call."""
+            call()
+
+    Environment(user_classes=[Plain]).create_local_runner().start(users, spawn_rate=users)
+    return count
 
 
 def _ours(seeds: str, users: int) -> Callable[[], int]:

@@ -39,11 +39,12 @@ class Place(NamedTuple):
 
 
 class Cell:
-    """How many answers, and how long they took: bucket -> count."""
+    """How many answers, and how long they took: bucket -> count. ``name`` is what Locust's tables call such answers."""
 
-    __slots__ = ("buckets", "count", "longest", "total")
+    __slots__ = ("buckets", "count", "longest", "name", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place) -> None:
+        self.name = f"{place.outcome} {place.node}"
         self.count = 0
         self.buckets: dict[int, int] = {}
         self.total = 0.0
@@ -62,23 +63,25 @@ class Recording:
     errors: Counter[str] = field(default_factory=Counter)
     """What failed operations said."""
 
-    def note(self, second: int, verb: str, node: str, outcome: str, seconds: float) -> None:
-        """Count one answer that took ``seconds``."""
+    def note(self, second: int, verb: str, node: str, outcome: str, seconds: float) -> Cell:
+        """Count one answer that took ``seconds``; returns where."""
         place = (second, verb, node, outcome)
-        cell = self.cells.get(place)  # type: ignore[call-overload]  # a plain tuple equals a Place, and is made faster
+        cell: Cell | None = self.cells.get(place)  # type: ignore[call-overload]  # a plain tuple equals a Place, and is quicker
         if cell is None:
-            cell = self.cells[Place(*place)] = Cell()
+            made = Place(*place)
+            cell = self.cells[made] = Cell(made)
         cell.count += 1
         cell.total += seconds
         bucket = bucket_of(seconds)
         cell.buckets[bucket] = cell.buckets.get(bucket, 0) + 1
         if seconds > cell.longest:
             cell.longest = seconds
+        return cell
 
     def add(self, other: Recording) -> None:
         """Add what another process has recorded."""
         for place, theirs in other.cells.items():
-            cell = self.cells.setdefault(place, Cell())
+            cell = self.cells.setdefault(place, Cell(place))
             cell.count += theirs.count
             cell.total += theirs.total
             cell.longest = max(cell.longest, theirs.longest)
@@ -129,7 +132,8 @@ class Recording:
         for second, why, count in reasons:
             recording.reasons[second, why] = count
         for row in cells:
-            cell = recording.cells[Place(*row[:4])] = Cell()
+            place = Place(*row[:4])
+            cell = recording.cells[place] = Cell(place)
             cell.count, cell.total, cell.longest, cell.buckets = row[4:]
         return recording
 

@@ -56,11 +56,12 @@ class CacheUser(User):
         """Do some operations; Locust calls this again and again."""
         load, verbs, bounds, draw = self.load, self._verbs, self._bounds, self.load.dice.random
         whole, last = bounds[-1], len(bounds) - 1
+        waits = load.waits
         for _ in range(_OPERATIONS_PER_TASK):
             if self._state == LOCUST_STATE_STOPPING or load.stopping:
                 raise StopUser
-            due = load.due()
-            if load.stopping:
+            due = load.due() if waits else _clock()
+            if waits and load.stopping:
                 raise StopUser
             load.running += 1
             try:

@@ -72,7 +72,6 @@ class Workload:
         self.recording = Recording()
         self.suspects: list[tuple[int, str]] = []
         """(second, key) of misses that only the nodes' counters can explain."""
-        self._names: dict[tuple[str, str], str] = {}
         self._evictions: dict[str, int] = {}
         self.stopping = False
         self.running = 0
@@ -105,6 +104,11 @@ class Workload:
     def now(self) -> float:
         """Return the moment, by the clock of ``due``."""
         return _clock()
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to wait for between operations."""
+        return self._arrivals is not None or self.options.think > 0
 
     def due(self) -> float:
         """Wait until the next operation is due and return when that was: with open arrivals perhaps long ago."""
@@ -148,35 +152,31 @@ class Workload:
     def answered(self, cache: CacheAdapter, verb: str, due: float, outcome: str, size: int = 0) -> None:
         """Record an answer, and tell Locust."""
         now = _clock()
-        node = cache.answered_by()
-        self.recording.note(int(now + self._second), verb, node, outcome, now - due)
+        took = now - due
+        cell = self.recording.note(int(now + self._second), verb, cache.answered_by(), outcome, took)
         exception = None
         if outcome in _BROKEN:
             exception = WrongAnswer(outcome)
             self.recording.facts[str(outcome)] += 1
         self._fire(
             request_type=verb,
-            name=self._names.get((outcome, node)) or self._name(outcome, node),
-            response_time=(now - due) * 1e3,
+            name=cell.name,
+            response_time=took * 1e3,
             response_length=size,
             exception=exception,
             context={},
         )
-
-    def _name(self, outcome: str, node: str) -> str:
-        name = self._names[outcome, node] = f"{outcome} {node}"
-        return name
 
     def failed(self, cache: CacheAdapter, verb: str, due: float, error: Exception, *, write: bool) -> str:
         """Record an operation that ended with an error, and tell Locust; returns its outcome."""
         now = _clock()
         outcome = IN_DOUBT if write and cache.in_doubt(error) else FAILED
         node = getattr(error, "node", None) or cache.answered_by()
-        self.recording.note(int(now + self._second), verb, node, outcome, now - due)
+        cell = self.recording.note(int(now + self._second), verb, node, outcome, now - due)
         self.recording.errors[f"{verb} {outcome}: {type(error).__name__}: {error}"[:200]] += 1
         self._fire(
             request_type=verb,
-            name=f"{outcome} {node}",
+            name=cell.name,
             response_time=(now - due) * 1e3,
             response_length=0,
             exception=_TROUBLE[outcome](type(error).__name__),

@@ -67,7 +67,7 @@ class RaceWaiter(RoundWaiter):
 class WatchedWaiter(RoundWaiter):
     """Waits for all its outcomes, but no longer than the nodes that have not answered usually take. ``watch`` begins that."""
 
-    __slots__ = ("_asks", "_began", "_due", "_loop", "_nodes", "_timer")
+    __slots__ = ("_asks", "_began", "_due", "_loop", "_nodes", "_overdue", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, asks: Round, nodes: Nodes) -> None:
         super().__init__(loop, len(asks))
@@ -76,55 +76,72 @@ class WatchedWaiter(RoundWaiter):
         self._loop = loop
         self._began = self._due = loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue = False
+        """Whether some are slow, and only those are waited for that have longer."""
 
     def watch(self) -> None:
         """Begin to look who is slow; to be called once all is sent."""
-        if not self.future.done():
-            self._come_again(self._began + self._patience())
-            self.future.add_done_callback(self._stop)
+        if self._left:
+            nodes = self._nodes
+            self._come_again(self._began + min([nodes[node].hedge_after for node, _ in self._asks]))
 
     def is_done(self, place: int) -> bool:
         """Say whether nobody waits for the outcome at ``place`` any more; for one that is slow somebody may."""
         held = self.outcomes[place]
-        return held.done() if isinstance(held, Slow) else self.future.done()
+        return held.done() if held.__class__ is Slow else self.future.done()
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
-        held = self.outcomes[place]
-        if isinstance(held, Slow):
-            held.set_result(outcome)
-        else:
-            super().settle(place, outcome)
-
-    def _patience(self) -> float:
-        """Return the seconds after which all that have no outcome are slow."""
-        asked = zip(self._asks, self.outcomes, strict=True)
-        return max(self._nodes[node].hedge_after for (node, _), outcome in asked if outcome is None)
+        outcomes = self.outcomes
+        if outcomes[place].__class__ is Slow:
+            outcomes[place].set_result(outcome)
+            return
+        outcomes[place] = outcome
+        self._left -= 1
+        if not self._left and not self.future.done():
+            self.future.set_result(outcomes)
+            if self._timer is not None:
+                self._timer.cancel()
+        elif self._overdue:
+            self._review(self._loop.time())
 
     def _come_again(self, due: float) -> None:
         self._due = due
         self._timer = self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
+        self._timer = None
+        if self.future.done():  # whoever waited has gone
+            return
         now = self._loop.time()
-        patience = self._began + self._patience()
         if now - self._due > GRACE_SECONDS:
             self._come_again(now + GRACE_SECONDS)
-        elif now < patience:  # whoever is left has more of it than those that have answered
-            self._come_again(patience)
         else:
-            self._tell(now - self._began)
+            self._review(now)
+
+    def _review(self, now: float) -> None:
+        """Tell those that are slow if nobody else is waited for; come again when the next one would be slow."""
+        if self.future.done():
+            return
+        waited = now - self._began
+        asked = zip(self._asks, self.outcomes, strict=True)
+        patience = [self._nodes[node].hedge_after for (node, _), outcome in asked if outcome is None]
+        others = [seconds for seconds in patience if seconds > waited]
+        if not others:
+            self._tell(waited)
+            return
+        self._overdue = len(others) < len(patience)
+        if self._timer is None:
+            self._come_again(self._began + min(others))
 
     def _tell(self, waited: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for place, (node, _) in enumerate(self._asks):
             if self.outcomes[place] is None:
                 self._nodes[node].still_waiting(waited)
                 self.outcomes[place] = Slow(node, waited)
         self.future.set_result(self.outcomes)
-
-    def _stop(self, future: asyncio.Future[list[Any]]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Direct:

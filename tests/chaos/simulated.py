@@ -131,9 +131,11 @@ def simulate(network: MemoryNetwork, seed: int, *, skew_ms: int = 200) -> Histor
 
 
 class LastingLoad:
-    """Clients that work until they are told to stop; each does one thing after the other."""
+    """Clients that work until they are told to stop; each has some ``workers``, who do one thing after the other."""
 
-    def __init__(self, network: MemoryNetwork, seed: int, *, clients: int = 4, keys: int = 300) -> None:
+    def __init__(
+        self, network: MemoryNetwork, seed: int, *, clients: int = 4, keys: int = 300, workers: int = 1
+    ) -> None:
         dice = random.Random(seed)
         self.keys = tuple(f"key-{number}" for number in range(keys))
         self.history, self.ids = History(), count()
@@ -142,11 +144,12 @@ class LastingLoad:
         for _ in range(clients):
             client = network.client(timeout=1.0)
             client.set_many(dict.fromkeys([f"{number}" for number in range(50)], 0))
-            worker = _Client(network, client, self.history, self.ids, random.Random(dice.random()), self.keys)
-            worker.left = 1 << 30
-            self._clients.append(worker)
+            for _ in range(workers):
+                worker = _Client(network, client, self.history, self.ids, random.Random(dice.random()), self.keys)
+                worker.left = 1 << 30
+                self._clients.append(worker)
         for number, key in enumerate(self.keys):
-            self._clients[number % clients].fill(key)
+            self._clients[number % len(self._clients)].fill(key)
         network.run(seconds=0.1)
 
     def note(self, verb: Verb, key: str) -> Callable[[], None]:

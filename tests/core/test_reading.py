@@ -107,6 +107,26 @@ def test_an_owner_that_answers_no_reads_yet_is_not_talked_into_it(network: Memor
     assert client.get("k") == "new"
 
 
+def test_what_one_stand_in_keeps_is_not_the_last_word_while_no_owner_answers(network: MemoryNetwork) -> None:
+    client = network.client()
+    gone, loading = network.owners("k")
+    keeps_older, keeps_newer = network.stand_ins("k")
+    gone.kill()
+    client.set("k", "older")  # held by the second owner and a stand-in
+    keeps_older.cut()
+    client.set("k", "newer")  # held by the second owner and another stand-in
+    keeps_older.heal()
+    loading.service.begin_loading(range(PARTITIONS))
+    reader = network.client(timeout=0.5)
+    reader.get_many([f"{number}" for number in range(50)])  # connects to all of them
+    assert reader.get("k") == "newer"
+    keeps_newer.pause()
+    with pytest.raises((Unavailable, DeadlineExceeded, NotReady)):
+        reader.get("k")
+    keeps_newer.kill()
+    assert reader.get("k") == "newer"  # as the owner that still loads has it
+
+
 def test_an_owner_that_turns_out_to_be_behind_is_brought_up_to_date(network: MemoryNetwork) -> None:
     client = network.client()
     primary, second = network.owners("k")

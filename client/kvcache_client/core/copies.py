@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Final
 
 from kvcache_client.core.answers import (
     REROUTE,
@@ -25,11 +26,23 @@ from kvcache_client.core.consistency import copies_needed
 from kvcache_client.core.effects import REFRESH, Ask, Plan, Within
 from kvcache_client.core.routing import View
 from kvcache_client.placement.topology import hidden_to, hides
-from kvcache_client.protocol.errors import ConnectionLost, InDoubt, KvCacheError, NoAnswer, NotApplied, TooFewCopies
+from kvcache_client.protocol.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    InDoubt,
+    KvCacheError,
+    NoAnswer,
+    NotApplied,
+    NotReady,
+    TooFewCopies,
+)
 from kvcache_client.protocol.record import is_tombstone, version_of
 from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = ["ask_copies", "heal", "missing_owners", "read_at_level"]
+
+_MORE: Final = 2
+"""Stand-ins beyond those that this client would write to: others may have thought some of them away."""
 
 
 def missing_owners(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> list[str]:
@@ -58,7 +71,9 @@ def ask_copies(
         if not (brain.retry(2 * len(nodes)) if silent else may_repeat(brain, failures, len(nodes), paid=paid)):
             raise why_unavailable(brain, view, partition, failures)
         held = yield from _look(brain, view.owners[partition], nodes, name, failures, deadline)
-        answered = answered or any(node in held for node in view.owners[partition])
+        answered = answered or any(node in held and node not in failures for node in view.owners[partition])
+        if not answered and _may_lie_elsewhere(view.owners[partition], nodes, held, failures):
+            raise why_unavailable(brain, view, partition, failures)
     newest = _newest_seen(brain, name, held)
     if _is_outdated(brain, name, newest) and brain.clock() + brain.attempt <= deadline:
         yield REFRESH  # perhaps a flush has taken it, of which only the newest topology tells
@@ -89,23 +104,37 @@ def _look(
     failures: dict[str, KvCacheError],
     deadline: float,
 ) -> Plan[dict[str, bytes]]:
-    """Return what each of ``nodes`` holds, b"" for nothing; those that can't be believed are noted in ``failures``.
+    """Return what each of ``nodes`` holds, b"" for nothing; those that don't answer for it are noted in ``failures``.
 
     HEAD tells whether an owner answers for the partition at all. One that has restarted empty, or was away and does not know
-    yet what it has missed, does not: what PEEK shows of it may be older than what all others had acknowledged.
+    yet what it has missed, does not: what PEEK shows of it is a copy like any other, perhaps an old one.
     """
     asks: list[Ask] = [(node, [0, verb, name]) for node in nodes for verb in _shown_by(node in owners)]
     outcomes = iter((yield Within(asks, time_left(brain, deadline))))
     held: dict[str, bytes] = {}
     for node in nodes:
         answers = [(verb, next(outcomes)) for verb in _shown_by(node in owners)]
-        refusal = next(filter(None, (as_error(answer, node, verb) for verb, answer in answers)), None)
-        if refusal is not None:
-            failures[node] = refusal
-            continue
-        _, peek = answers[-1]
-        held[node] = peek[2] if peek[1] == Status.OK else b""
+        refusals = [error for verb, answer in answers if (error := as_error(answer, node, verb)) is not None]
+        if refusals:
+            failures[node] = refusals[0]
+        else:
+            failures.pop(node, None)
+        verb, peek = answers[-1]
+        if as_error(peek, node, verb) is None:
+            held[node] = peek[2] if peek[1] == Status.OK else b""
     return held
+
+
+def _may_lie_elsewhere(
+    owners: Sequence[str], nodes: Sequence[str], held: Mapping[str, bytes], failures: Mapping[str, KvCacheError]
+) -> bool:
+    """Say whether an acknowledged write may lie where nobody has told of it, while no owner answers for the key.
+
+    It went to some stand-in, and others may still keep what is older for an owner that is gone: so all of them must be heard,
+    but for those that have no process any more, and have nothing. A silent owner has only what some stand-in has, too.
+    """
+    unheard = [(node in owners, failures[node]) for node in nodes if node not in held]
+    return any(isinstance(why, NotReady) if own else not isinstance(why, ConnectFailed) for own, why in unheard)
 
 
 def _shown_by(owner: bool) -> tuple[Verb, ...]:
@@ -124,16 +153,28 @@ def _holders(
     """Return the nodes that may hold a copy of a key, those that can be asked."""
     well = [node for node in view.owners[partition] if node not in missing]
     behind = brain.lagging.of(partition, name).intersection(well)
-    stand_ins = islice(_well_stand_ins(brain, view, partition), len(missing) + len(behind))
+    stand_ins = list(islice(_well_stand_ins(brain, view, partition), len(missing) + len(behind)))
     # Nobody else left: an owner in its back-off gets its chance too.
     last_resort = [] if answered else [node for node in missing if node not in failures]
     # That an old connection broke says little about the node behind it: once more, on a new one.
     again = [node for node in missing if isinstance(failures.get(node), ConnectionLost)]
+    away = [node for node in missing if isinstance(failures.get(node), NotReady)]
+    if away and not answered:  # what it has is a copy all the same; what it has missed others keep, perhaps several
+        again += away
+        stand_ins = list(islice(_stand_ins_with_a_process(brain, view, partition), len(missing) + _MORE))
     return [*well, *view.moving_to_or_from(partition), *stand_ins, *last_resort, *again]
 
 
 def _well_stand_ins(brain: Brain, view: View, partition: int) -> Iterator[str]:
     return (node for node in view.stand_ins(partition) if node not in brain.down)
+
+
+def _stand_ins_with_a_process(brain: Brain, view: View, partition: int) -> Iterator[str]:
+    """Yield those stand-ins, too, that this client has heard nothing of for a while: others may have written there."""
+    for node in view.stand_ins(partition):
+        entry = brain.down.get(node)
+        if entry is None or not isinstance(entry.reason, ConnectFailed):
+            yield node
 
 
 def _newest_seen(brain: Brain, name: bytes, held: Mapping[str, bytes]) -> bytes:

@@ -45,7 +45,7 @@ from kvcache_client.core.space import Space
 from kvcache_client.core.trust import trusted_owners
 from kvcache_client.placement.partitions import PARTITION_SHIFT
 from kvcache_client.protocol.codec import Key, SoftRecord
-from kvcache_client.protocol.errors import KvCacheError, MalformedFrame
+from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, NotReady
 from kvcache_client.protocol.record import is_soft, stale_from, unsoftened
 from kvcache_client.protocol.verbs import Status, Verb
 
@@ -256,7 +256,7 @@ def read_carefully(
         # An owner that still loads says so; if another, complete one answered, a look at all copies settles it.
         passing = REROUTE_ANSWERED if answered else REROUTE
         if any(isinstance(error, passing) for error in failures.values()) and may_reroute(
-            brain, deadline, failures, paid=paid
+            brain, _end_of_rerouting(brain, deadline, failures), failures, paid=paid
         ):
             yield from before_rerouting(brain, deadline, failures)
             again = True
@@ -264,6 +264,12 @@ def read_carefully(
         if not answered and is_refused(failures) and not any(node in brain.down for node in view.owners[partition]):
             raise why_unavailable(brain, view, partition, failures)
         return (yield from ask_copies(brain, view, name, partition, failures, answered, deadline, paid=paid))
+
+
+def _end_of_rerouting(brain: Brain, deadline: float, failures: dict[str, KvCacheError]) -> float:
+    """Return until when owners are asked again; while they load, the last attempt is kept for a look at all copies."""
+    loading = any(isinstance(error, NotReady) for error in failures.values())
+    return deadline - brain.attempt if loading and brain.attempt < brain.config.timeout else deadline
 
 
 def _finish_first(brain: Brain, name: bytes, first: Asked | None, spent: float) -> Plan[tuple[list[Answered], float]]:

@@ -121,8 +121,8 @@ class ServingNode:
 
     @property
     def settled(self) -> bool:
-        """Whether it knows of no move that goes on."""
-        return self.node is not None and self.node.topology().move is None
+        """Whether it knows of no move that goes on, or is to come."""
+        return self.node is not None and self.node.topology().at_rest
 
     def __repr__(self) -> str:
         return f"<ServingNode {self.address} {self.node!r}>"

@@ -45,7 +45,9 @@ def test_a_damaged_trace_is_refused_with_the_line_and_what_stands_there(
         read_trace(_write(tmp_path / "shop.csv.gz", text))
 
 
-@pytest.mark.parametrize("content", [b"key,size\n1,2\n", gzip.compress(b"key,size\n" + b"1,2\n" * 9999)[:60]])
+@pytest.mark.parametrize(
+    "content", [b"key,size\n1,2\n", gzip.compress(b"key,size\n" + b"1,2\n" * 9999)[:60]], ids=["plain", "cut"]
+)
 def test_a_file_that_is_no_whole_gzip_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cut.csv.gz"
     path.write_bytes(content)

@@ -13,6 +13,7 @@ from typing import Any
 from kvcache_client.bodies.aio_pace import GRACE_SECONDS
 from kvcache_client.core.effects import Outcome, Round, Slow
 from kvcache_client.core.hedging import is_over
+from kvcache_client.core.link import Waiter
 from kvcache_client.core.nodes import Nodes
 
 __all__ = ["Direct", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
@@ -21,30 +22,27 @@ __all__ = ["Direct", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
 class RoundWaiter:
     """Waits for ``size`` outcomes. ``future`` gets the list of them; whoever gives up cancels it."""
 
-    __slots__ = ("_left", "future", "outcomes")
+    __slots__ = ("future", "left", "outcomes")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
-        self._left = size
+        self.left = size
+        """How many outcomes have not come."""
         self.outcomes: list[Any] = [None] * size
         self.future: asyncio.Future[list[Any]] = loop.create_future()
 
-    def at(self, place: int) -> _Place:
+    def at(self, place: int) -> Waiter:
         """Return the waiter of the outcome at ``place``."""
-        return _Place(self, place)
-
-    def is_done(self, place: int) -> bool:
-        """Say whether nobody waits for the outcome at ``place`` any more."""
-        return self.future.done()
+        return _PlainPlace(self, place)
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
         self.outcomes[place] = outcome
-        self._left -= 1
-        if not self._left and not self.future.done():
+        self.left -= 1
+        if not self.left and not self.future.done():
             self.future.set_result(self.outcomes)
 
     def __repr__(self) -> str:
-        return f"<RoundWaiter left={self._left}/{len(self.outcomes)}>"
+        return f"<RoundWaiter left={self.left}/{len(self.outcomes)}>"
 
 
 class RaceWaiter(RoundWaiter):
@@ -56,10 +54,18 @@ class RaceWaiter(RoundWaiter):
         super().__init__(loop, size)
         self._slow = slow
 
+    def at(self, place: int) -> Waiter:
+        """Return the waiter of the outcome at ``place``."""
+        return _Place(self, place)
+
+    def is_done(self, place: int) -> bool:
+        """Say whether nobody waits for the outcome at ``place`` any more."""
+        return self.future.done()
+
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
         self.outcomes[place] = outcome
-        self._left -= 1
+        self.left -= 1
         if not self.future.done() and is_over(self.outcomes[: self._slow], self.outcomes[self._slow :]):
             self.future.set_result(self.outcomes)
 
@@ -84,6 +90,10 @@ class WatchedWaiter(RoundWaiter):
         if self._left:
             nodes = self._nodes
             self._come_again(self._began + min([nodes[node].hedge_after for node, _ in self._asks]))
+
+    def at(self, place: int) -> Waiter:
+        """Return the waiter of the outcome at ``place``."""
+        return _Place(self, place)
 
     def is_done(self, place: int) -> bool:
         """Say whether nobody waits for the outcome at ``place`` any more; for one that is slow somebody may."""
@@ -155,7 +165,9 @@ class Direct:
         self.set_result = self.future.set_result
 
 
-class _Place:
+class _PlainPlace:
+    """A place in a round that nobody watches: ``settle`` without the calls, for a set to two nodes has two of these."""
+
     __slots__ = ("_place", "_round")
 
     def __init__(self, round_: RoundWaiter, place: int) -> None:
@@ -163,7 +175,25 @@ class _Place:
         self._place = place
 
     def done(self) -> bool:
+        return self._round.future.done()
+
+    def set_result(self, result: Any, /) -> None:
+        waiter = self._round
+        waiter.outcomes[self._place] = result
+        waiter.left = left = waiter.left - 1
+        if not left and not waiter.future.done():
+            waiter.future.set_result(waiter.outcomes)
+
+
+class _Place:
+    __slots__ = ("_place", "_round")
+
+    def __init__(self, round_: RaceWaiter | WatchedWaiter, place: int) -> None:
+        self._round = round_
+        self._place = place
+
+    def done(self) -> bool:
         return self._round.is_done(self._place)
 
-    def set_result(self, result: Outcome, /) -> None:
+    def set_result(self, result: Any, /) -> None:
         self._round.settle(self._place, result)

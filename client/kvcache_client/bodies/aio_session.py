@@ -99,6 +99,8 @@ class AsyncSession:
                     if outcome.__class__ is Slow and request[1] != _GET:
                         outcome = await self._wait_on(outcome)
                     effect = plan.send(outcome)
+                elif effect.__class__ is list:  # a set at two copies: what ``_perform`` would do, without its coroutine
+                    effect = plan.send(await self._post_all(effect).future)
                 else:
                     effect = plan.send(await self._perform(effect))
         except StopIteration as done:

@@ -87,7 +87,7 @@ class WatchedWaiter(RoundWaiter):
 
     def watch(self) -> None:
         """Begin to look who is slow; to be called once all is sent."""
-        if self._left:
+        if self.left:
             nodes = self._nodes
             self._come_again(self._began + min([nodes[node].hedge_after for node, _ in self._asks]))
 
@@ -107,8 +107,8 @@ class WatchedWaiter(RoundWaiter):
             outcomes[place].set_result(outcome)
             return
         outcomes[place] = outcome
-        self._left -= 1
-        if not self._left and not self.future.done():
+        self.left -= 1
+        if not self.left and not self.future.done():
             self.future.set_result(outcomes)
             if self._timer is not None:
                 self._timer.cancel()

@@ -27,6 +27,7 @@ from loadtests.wire import Wire
 __all__ = ["main"]
 
 KEYS = 500
+_ATTEMPTS: Final = 6
 
 _COUNTED: Final = {verb.name for verb in SAMPLED_VERBS}
 """Verbs of clients; the others, which nodes ask each other, are counted one by one and can be taken away."""
@@ -89,13 +90,24 @@ async def _asked(seeds: Sequence[str]) -> int:
     """Return how many reads and writes the nodes have been sent so far, those that they refused included."""
     total = 0
     for seed in seeds:
-        async with Wire(seed, role=Role.ADMIN) as wire:  # operators are answered also while load is shed
-            stats = json.loads((await wire.ask(int(Verb.STATS)))[1])
+        stats = await _told_by(seed)
         others = {
             name: it["count"] for name, it in stats["requests"]["handling_seconds"].items() if name not in _COUNTED
         }
         total += stats["stream"]["requests"] - sum(others.values())
     return total
+
+
+async def _told_by(seed: str) -> dict[str, Any]:
+    """Return a node's counters. One that is still at what came in the overload may take several attempts."""
+    for _ in range(_ATTEMPTS):
+        try:
+            async with Wire(seed, role=Role.ADMIN) as wire:  # operators are answered also while load is shed
+                stats: dict[str, Any] = json.loads((await wire.ask(int(Verb.STATS)))[1])
+                return stats
+        except (TimeoutError, OSError):
+            continue
+    raise SystemExit(f"{seed} tells nothing in {_ATTEMPTS} attempts")
 
 
 async def _measure(order: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ MIN_BUDGET_BYTES: Final = 1024 * 1024
 """The least budget: with less, the tables of the partitions leave no room for the hundred records an eviction policy needs."""
 
 _PARTITIONS_LIMIT: Final = 1 << 16
-_TABLE_BYTES: Final = 2 * 1024
-"""With less for each, the tables would take much of the memory; with more, their growing and shrinking leaves more holes."""
+_TABLE_BYTES: Final = 8 * 1024
+"""With less for each, the tables and the room that their dicts leave free take much of the memory; with more, holes do."""
 _TOMBSTONE_SHARE: Final = 16
 
 

@@ -42,6 +42,18 @@ class Table:
         self.main_size = self.main.__sizeof__()
         return self.small_size + self.main_size - before
 
+    def tighten(self) -> int:
+        """Build dicts of live records anew that have just grown; return by how many bytes they grew in all.
+
+        A dict that is full makes itself three times as large as it need be, to grow on; one of a steady length, whose records come
+        and go, does so again and again and is never half full.
+        """
+        if self.small.__sizeof__() > self.small_size:
+            self.small = _tight(self.small)
+        if self.main.__sizeof__() > self.main_size:
+            self.main = _tight(self.main)
+        return self.measure()
+
     def measure_graves(self) -> int:
         """Return by how many bytes the dict of tombstones has grown since it was last measured."""
         before = self.graves_size
@@ -71,6 +83,14 @@ def _compact(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
     if table.__sizeof__() <= _SPARSE_FLOOR + _SPARSE_BYTES * len(table):
         return table
     return dict(table.items())  # entry by entry: a copy of a dict with holes is larger than it need be
+
+
+def _tight(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    length = len(table)
+    room = (1 << (3 * length // 2).bit_length()) * 2 // 3  # of a dict that is built from another one
+    if room - length < length >> 3:  # full again at once
+        return table
+    return {**table}
 
 
 _EMPTY_SIZE: Final = {}.__sizeof__()

@@ -80,13 +80,13 @@ class UseCounts:
         slots[place] = 0
         return slot & MAX_USES
 
-    def spend(self, key: bytes) -> bool:
-        """Take one off the uses of ``key``; return whether there was one."""
+    def spend(self, key: bytes, price: int = 1) -> bool:
+        """Take ``price`` off the uses of ``key``, if there are as many; return whether there were."""
         digest = hash(key)
-        uses = self[digest]
-        if uses:
-            self.slots[self._place(digest)] -= 1
-        return uses > 0
+        enough = self[digest] >= price
+        if enough:
+            self.slots[self._place(digest)] -= price
+        return enough
 
     def __getitem__(self, digest: int) -> int:
         """Return how many uses are counted of the key with this hash."""

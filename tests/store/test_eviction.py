@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kvcache.store.eviction import S3Fifo
-from kvcache.store.sizes import Ledger
+from kvcache.store.sizes import Ledger, entry_cost
 from kvcache.store.table import EMPTY_TABLE, Table, open_table
 from kvcache.store.uses import MAX_USES
 
@@ -41,7 +41,11 @@ class Cache:
         return False
 
     def add(self, key: bytes) -> None:
-        self.policy.admit(self.table(key), key, b"record of " + key)
+        self.keep(key, b"record of " + key)
+
+    def keep(self, key: bytes, record: bytes) -> None:
+        self.ledger.used += entry_cost(key, record)
+        self.policy.admit(self.table(key), key, record)
         while len(self.policy) > self.room:
             self.evict()
 
@@ -50,7 +54,8 @@ class Cache:
         if victim is None:
             return None
         table, key, record = victim
-        assert record == b"record of " + key
+        self.ledger.used -= entry_cost(key, record)
+        assert record.startswith(b"record of " + key)
         assert table is self.table(key)
         assert not self.holds(key)
         self.evicted.append(key)
@@ -70,6 +75,13 @@ def names(count: int, word: bytes) -> list[bytes]:
 
 def touch(cache: Cache, keys: list[bytes], rounds: int = 1) -> int:
     return sum(cache.read(key) for _ in range(rounds) for key in keys)
+
+
+def fill(cache: Cache, keys: list[bytes]) -> None:
+    for key in keys:
+        cache.keep(key, b"record of " + key + bytes(1_000))
+        while len(cache.policy) > cache.room:
+            cache.evict()
 
 
 def test_nothing_can_be_evicted_from_nothing() -> None:
@@ -104,6 +116,18 @@ def test_two_uses_promote_a_record_when_it_comes_up(uses: int, promoted: bool) -
     touch(cache, names(1, b"one more"))
     assert cache.is_in_main(b"key") is promoted
     assert cache.holds(b"key") is promoted
+
+
+@pytest.mark.parametrize(("length", "price"), [(0, 1), (1_000, 2), (10_000, 3)])
+def test_a_record_larger_than_most_needs_more_uses_to_stay_and_a_smaller_one_less(length: int, price: int) -> None:
+    for uses in (price - 1, price):
+        cache = Cache(200)
+        fill(cache, names(400, b"before"))
+        cache.keep(b"key", b"record of key" + bytes(length))
+        cache.use(b"key", uses)
+        fill(cache, names(200, b"after"))
+        assert cache.is_in_main(b"key") is (uses == price)
+        cache.recount()
 
 
 def test_an_evicted_key_that_returns_soon_goes_to_the_main_queue_at_once() -> None:

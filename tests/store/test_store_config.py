@@ -44,7 +44,7 @@ def test_a_figure_out_of_range_is_refused_with_the_figure_and_the_limit(
 
 @pytest.mark.parametrize(
     ("budget", "partitions", "sharing"),
-    [(256 * MIB, 16384, 1), (32 * MIB, 16384, 1), (16 * MIB, 16384, 2), (MIB, 16384, 32), (MIB, 4, 1), (MIB, 1, 1)],
+    [(256 * MIB, 16384, 1), (128 * MIB, 16384, 1), (64 * MIB, 16384, 2), (MIB, 16384, 128), (MIB, 4, 1), (MIB, 1, 1)],
 )
 def test_so_many_partitions_share_a_table_that_each_table_has_room(budget: int, partitions: int, sharing: int) -> None:
     assert StoreConfig(budget, partitions=partitions).partitions_per_table() == sharing
@@ -53,7 +53,7 @@ def test_so_many_partitions_share_a_table_that_each_table_has_room(budget: int, 
 def test_partitions_share_no_table_where_their_keys_cannot_be_told_apart() -> None:
     config = StoreConfig(MIB, partitions=16384)
     assert Store(config, 0).sharing == 1
-    assert Store(config, 0, lambda key: key[0]).sharing == 32
+    assert Store(config, 0, lambda key: key[0]).sharing == 128
 
 
 def test_a_small_store_holds_many_more_records_when_partitions_share_tables() -> None:

@@ -262,7 +262,7 @@ class SharedTables(StoreMachine):
     """So many partitions for so little memory that these four share one table."""
 
     def make_store(self, tombstones: int | None) -> Store:
-        config = StoreConfig(MIN_BUDGET_BYTES, tombstones, 512 * PARTITIONS)
+        config = StoreConfig(MIN_BUDGET_BYTES, tombstones, 128 * PARTITIONS)
         store = Store(config, self.now_ms, partition_of)
         assert store.sharing == PARTITIONS
         return store

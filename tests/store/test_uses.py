@@ -100,3 +100,13 @@ def test_most_keys_keep_their_count_when_every_record_was_used(uses: UseCounts) 
 
 def test_use_counts_show_their_size(uses: UseCounts) -> None:
     assert repr(uses) == "<UseCounts slots=2048 room=1024>"
+
+
+def test_a_price_is_paid_whole_or_not_at_all() -> None:
+    uses = UseCounts(Ledger())
+    uses.hit(b"key")
+    uses.hit(b"key")
+    assert not uses.spend(b"key", 3)
+    assert uses.of(b"key") == 2
+    assert uses.spend(b"key", 2)
+    assert uses.of(b"key") == 0

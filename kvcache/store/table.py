@@ -45,8 +45,8 @@ class Table:
     def tighten(self) -> int:
         """Build dicts of live records anew that have just grown; return by how many bytes they grew in all.
 
-        A dict that is full makes itself three times as large as it need be, to grow on; one of a steady length, whose records come
-        and go, does so again and again and is never half full.
+        A dict that is full makes itself three times as large as it need be, to grow on. One of a steady length, whose records
+        come and go, does so again and again and is never half full.
         """
         if self.small.__sizeof__() > self.small_size:
             self.small = _tight(self.small)

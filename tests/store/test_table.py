@@ -96,3 +96,17 @@ def test_giving_room_back_never_takes_more(left: int) -> None:
         del table.small[b"%d" % number], table.graves[b"%d" % number]
         assert table.shrink() <= 0
         assert table.shrink_graves() <= 0
+
+
+def test_a_table_whose_records_come_and_go_stays_more_than_half_full_and_keeps_their_order() -> None:
+    table = Table(0)
+    used = 0
+    for number in range(5_000):
+        table.main[b"%d" % number] = b""
+        if table.main.__sizeof__() != table.main_size:
+            used += table.tighten()
+        if len(table.main) > 100:
+            del table.main[next(iter(table.main))]
+    assert list(table.main) == [b"%d" % number for number in range(4_900, 5_000)]
+    assert used == table.main.__sizeof__() - {}.__sizeof__()
+    assert used <= 50 * len(table.main)

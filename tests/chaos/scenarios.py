@@ -60,6 +60,9 @@ _CRAWL: Final = 50
 _PULLED: Final = 200_000
 """Records of 100 bytes, besides those of the load, in a cluster of which one node comes back empty."""
 
+_LONG_MOVE: Final = 60_000
+"""Records in a cluster of which a move must not be over before an operator has throttled it."""
+
 _TOUCHED: Final = 200
 """Keys that a scenario itself changes while a node is away."""
 
@@ -85,11 +88,7 @@ async def restart_empty(run: Run, away: float = 5.0, after: float = 5.0) -> None
 
 async def pulled_back(run: Run, away: float = 5.0) -> None:
     """``kill -9`` a node of a full cluster, start it again empty, and print how fast it pulls what the others hold."""
-    batches = [range(start, start + 1000) for start in range(0, _PULLED, 1000)]
-    async with AsyncClient(run.cluster.seeds, timeout=5.0) as cache:
-        for batch in batches:
-            result = await cache.set_many({f"pulled:{number:09}": b"x" * 100 for number in batch})
-            run.require(not result.failed, f"{len(result.failed)} records were not stored before the fault")
+    await fill(run, _PULLED)
     await run.hold(1.0)
     victim = run.victim()
     run.fault()
@@ -105,6 +104,15 @@ async def pulled_back(run: Run, away: float = 5.0) -> None:
         records = json.loads((await wire.ask(int(Verb.STATS)))[1])["store"]["records"]
     run.require(records > _PULLED / 2, f"{victim} holds only {records} records after it has pulled")
     print(f"pulled {records} records of 100 bytes in {seconds:.2f} s: {records / seconds:,.0f} records/s")
+
+
+async def fill(run: Run, records: int) -> None:
+    """Store so many records of 100 bytes, which nobody asks for."""
+    async with AsyncClient(run.cluster.seeds, timeout=5.0) as cache:
+        for start in range(0, records, 1000):
+            batch = range(start, min(start + 1000, records))
+            result = await cache.set_many({f"pulled:{number:09}": b"x" * 100 for number in batch})
+            run.require(not result.failed, f"{len(result.failed)} records were not stored before the fault")
 
 
 async def is_in_state(run: Run, node: str, state: str) -> bool:
@@ -182,6 +190,7 @@ async def replaced(run: Run, away: float = 1.0, after: float = 2.0) -> None:
 
 async def throttled_join(run: Run, seconds: float = 3.0, after: float = 2.0) -> None:
     """A node joins at a crawl: its move is throttled, stands nearly still under load, and is let go again."""
+    await fill(run, _LONG_MOVE)
     run.fault()
     newcomer = await run.cluster.add(wait=False)
     await eventually(run.operate.progress, "the move begins")

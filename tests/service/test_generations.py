@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from kvcache.service.generations import NO_GENERATIONS, Generation, Generations, sweep
 from kvcache.store import Store, StoreConfig
+from kvcache_client.placement.topology import hidden_to, hides
 from kvcache_client.protocol.errors import InvalidOption
-from kvcache_client.protocol.record import HEADER_BYTES, NEVER, TOMBSTONE_MS, make_record, tombstone, version_of
+from kvcache_client.protocol.record import (
+    HEADER_BYTES,
+    NEVER,
+    TOMBSTONE_MS,
+    make_record,
+    restored,
+    tombstone,
+    version_of,
+)
 
 NOW = 1_800_000_000_000
 
@@ -34,6 +43,16 @@ def is_hidden(generations: Iterable[Generation], key: bytes, version: int) -> bo
 @given(pairs, keys, versions)
 def test_a_record_is_hidden_as_the_definition_says(generations, key, version) -> None:
     assert Generations(generations).hides(key, value(version)) is is_hidden(generations, key, version)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pairs, keys, versions, st.none() | versions)
+def test_nodes_and_clients_agree_on_what_is_hidden(generations, key, version, over) -> None:
+    """A node looks prefixes up by their length for each write; a client goes through them all, seldom."""
+    record = value(version) if over is None else restored(value(version), over)
+    node = Generations(generations)
+    assert node.hides(key, record) is hides(node.pairs, key, record)
+    assert node.hidden_to(key) == hidden_to(node.pairs, key)
 
 
 @settings(max_examples=200, deadline=None)

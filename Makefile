@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+INSTALLED := $(VENV)/.installed
+COMPILED := kvcache/compiled
 REPORTS := build/loadtest
 
 .DEFAULT_GOAL := help
@@ -11,11 +13,16 @@ REPORTS := build/loadtest
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): pyproject.toml
+$(READY): $(INSTALLED) $(wildcard $(COMPILED)/*.c $(COMPILED)/*.h $(COMPILED)/build.py)
+	$(BIN)/python -m hatchling build --target wheel:editable --hooks-only --directory build
+	@touch $@
+
+# Compiled above: without pip, which says nothing of what went wrong, and asks an index.
+$(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kvcache needs Python >= 3.11; this is " + sys.version.split()[0] + " (set PYTHON=)")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	KVCACHE_COMPILED=0 $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 run: $(READY)  ## a local cluster of three nodes until Ctrl-C
@@ -57,4 +64,4 @@ curves: $(READY)  ## speed against nodes, sizes, tasks, copies and keys; hit rat
 	$(BIN)/python -m loadtests.curves --output build/curves $(ARGS)
 
 clean:  ## remove everything that make built
-	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build $(COMPILED)/*.so $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -148,6 +148,18 @@ def test_imports_go_the_way_that_pyproject_says() -> None:
     assert "0 broken" in run.stdout
 
 
+def test_the_compiled_part_knows_nothing_of_ours() -> None:
+    compiled = [path for path in SOURCES if path.is_relative_to(ROOT / "kvcache" / "compiled")]
+    assert compiled
+    ours = [
+        f"{name_of(path)}:{line} {name}"
+        for path in compiled
+        for line, name in imports(path)
+        if name.partition(".")[0] in ("kvcache", "kvcache_client")
+    ]
+    assert [place for place in ours if " kvcache.compiled" not in place] == []
+
+
 def test_the_top_level_is_the_fixed_one() -> None:
     unexpected = top_level() - TOP_LEVEL
     assert not unexpected, f"nothing else belongs at the top of the repository: {sorted(unexpected)}"

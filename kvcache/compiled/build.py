@@ -54,7 +54,7 @@ class CompiledHook(BuildHookInterface[BuilderConfig]):
         except CannotCompile as error:
             built, reason = None, str(error)
         if version == "editable":
-            _remove_products(folder, built)
+            self._remove_products(folder, built)
             self._scratch.cleanup()
         elif built is not None:
             build_data.update(pure_python=False, infer_tag=True)
@@ -65,6 +65,15 @@ class CompiledHook(BuildHookInterface[BuilderConfig]):
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Drop the folder: the wheel has what it needs."""
         self._scratch.cleanup()
+
+    def _remove_products(self, folder: Path, built: Path | None) -> None:
+        """Remove the compiled modules of other Pythons and of earlier sources: all that are not ``built``."""
+        for product in (product for pattern in PRODUCTS for product in folder.glob(pattern)):
+            if built is None or product.name != built.name:
+                try:
+                    product.unlink()
+                except OSError as error:
+                    self.app.abort(f"kvcache: {product} is of earlier sources, and can't be removed: {error.strerror}")
 
     def _choice(self) -> str:
         choice = os.environ.get(CHOICE) or TRY
@@ -91,8 +100,8 @@ def _built(folder: Path, scratch: Path, choice: str) -> Path | None:
         from setuptools import Distribution, Extension
         from setuptools.command.build_ext import build_ext
         from setuptools.errors import BaseError, CCompilerError
-    except ImportError as error:
-        raise CannotCompile(f"it takes setuptools to find the compiler ({error})") from error
+    except (ImportError, OSError) as error:
+        raise CannotCompile(f"setuptools, which finds the compiler, is of no use: {error}") from error
 
     extension = Extension(MODULE, sources, include_dirs=[str(folder)], extra_compile_args=FLAGS)
     command = build_ext(Distribution({"ext_modules": [extension]}))
@@ -125,11 +134,3 @@ def _put(built: Path, folder: Path) -> None:
         beside.replace(folder / built.name)
     except OSError as error:
         raise CannotCompile(f"it can't be put beside its sources: {error.strerror}") from error
-
-
-def _remove_products(folder: Path, built: Path | None) -> None:
-    """Remove the compiled modules of other Pythons and of earlier sources: all that are not ``built``."""
-    for pattern in PRODUCTS:
-        for product in folder.glob(pattern):
-            if built is None or product.name != built.name:
-                product.unlink()

@@ -85,30 +85,32 @@ def _queues(store: Store) -> list[str]:
 
 
 def _deadlines(store: Store) -> list[str]:
-    values = {
-        key: (table.number, key)
-        for table in _open_tables(store)
+    tables = _open_tables(store)
+    faults = [
+        f"nothing tells that {key!r:.60} in partition {table.number} expires at {expiry_of(record)} ms"
+        for table in tables
         for home in (table.small, table.main)
         for key, record in home.items()
         if expiry_of(record) != NEVER
-    }
-    graves = {key: (table.number, key) for table in _open_tables(store) for key in table.graves}
-    return [*_wheel("expiry", store.live.wheel, values), *_wheel("tombstone", store.graves.wheel, graves)]
+        and not store.live.deadlines.covers(table.number // store.sharing, expiry_of(record))
+    ]
+    graves = {key: (table.number, key) for table in tables for key in table.graves}
+    return faults + _wheel(store.graves.wheel, graves)
 
 
-def _wheel(name: str, wheel: Wheel, expected: dict[bytes, tuple[int, bytes]]) -> list[str]:
+def _wheel(wheel: Wheel, expected: dict[bytes, tuple[int, bytes]]) -> list[str]:
     faults = []
     entries = list(wheel.entries())
     if len(entries) != len(wheel):
-        faults.append(f"the {name} wheel counts {len(wheel)} keys, there are {len(entries)}")
+        faults.append(f"the tombstone wheel counts {len(wheel)} keys, there are {len(entries)}")
     if len(entries) != len(expected) or {key for key, _, _ in entries} != expected.keys():
-        faults.append(f"the {name} wheel holds {len(entries)} keys, {len(expected)} records have a time")
+        faults.append(f"the tombstone wheel holds {len(entries)} keys, {len(expected)} records have a time")
     for key, partition, in_place in entries:
         number, own = expected.get(key, (partition, key))
         if number != partition or not in_place:
-            faults.append(f"the {name} wheel has {key!r:.60} in a wrong bucket or partition")
+            faults.append(f"the tombstone wheel has {key!r:.60} in a wrong bucket or partition")
         if own is not key:
-            faults.append(f"the {name} wheel holds its own copy of the key {key!r:.60}")
+            faults.append(f"the tombstone wheel holds its own copy of the key {key!r:.60}")
     return faults
 
 
@@ -123,7 +125,7 @@ def _bytes(store: Store) -> list[str]:
         + len(tables) * TABLE_BYTES
         + sum(home.__sizeof__() - empty for home in homes)
         + store.policy.cost()
-        + store.live.wheel.cost()
+        + store.live.deadlines.cost()
     )
     graves = (
         sum(entry_cost(key, grave) for table in tables for key, grave in table.graves.items())

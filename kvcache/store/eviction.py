@@ -84,13 +84,6 @@ class S3Fifo:
         self.uses.take(key)
         return record
 
-    def renew(self, table: Table, key: bytes, record: bytes) -> None:
-        """Replace a record together with the key object that holds it; it goes to the end of its partition's order."""
-        home = table.main if key in table.main else table.small
-        del home[key]
-        home[key] = record
-        self._ledger.used += table.measure()
-
     def clear(self, table: Table) -> None:
         """Let go of all records of a table that is thrown away as a whole."""
         self._small.spare(table.number, len(table.small))

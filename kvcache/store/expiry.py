@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import ClassVar, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from kvcache.store.sizes import Ledger, dict_cost
 
@@ -38,9 +38,6 @@ class Wheel:
 
     ``expiry_of(key, partition)`` tells the time of a key inside; it raises ``LookupError`` for a key that is not kept.
     """
-
-    bucket_bits: ClassVar = _NEAR
-    """Two times that agree above these bits are in the same bucket."""
 
     __slots__ = (
         "_count",

@@ -375,7 +375,7 @@ class Store:
         while over and work > 0:
             over = self._evict() and self.used_bytes > self.budget_bytes
             work -= 1
-        wake_ms, graves_ms = self.live.wheel.wake_ms, self.graves.wheel.wake_ms
+        wake_ms, graves_ms = self.live.deadlines.wake_ms, self.graves.wheel.wake_ms
         if self._held and graves_ms:  # nothing of theirs comes due while their time stands still
             graves_ms = wake_ms
         self._wake_ms = 0 if over else min(wake_ms, graves_ms)

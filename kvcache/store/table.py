@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from kvcache.store.sizes import DICT_BYTES, Ledger
+from kvcache_client.protocol.record import NEVER
 
 __all__ = ["EMPTY_TABLE", "TABLE_BYTES", "Table", "close_if_empty", "open_table"]
 
@@ -34,6 +35,18 @@ class Table:
     def find(self, key: bytes) -> bytes | None:
         """Return the record of ``key`` that is not a tombstone, expired or not."""
         return self.main.get(key) or self.small.get(key)
+
+    def due(self, now6: bytes, most: int) -> list[bytes]:
+        """Return keys of records that have expired by ``now6``, the time as six big-endian bytes; at most ``most``."""
+        homes = (self.main, self.small)
+        return [key for home in homes for key, record in home.items() if record[8:14] <= now6][:most]
+
+    def times(self, first_ms: int, end_ms: int) -> list[int]:
+        """Return when records expire, from one time to before another, each time once; ``NEVER`` is no time."""
+        first, end = first_ms.to_bytes(6, "big"), min(end_ms, NEVER).to_bytes(6, "big")
+        homes = (self.main, self.small)
+        expiries = {at for home in homes for record in home.values() if first <= (at := record[8:14]) < end}
+        return list(map(int.from_bytes, expiries))
 
     def measure(self) -> int:
         """Return by how many bytes the dicts of live records have grown since they were last measured."""

@@ -30,30 +30,31 @@ def sound() -> Store:
 
 
 def replace_a_key(store: Store) -> None:
-    small = store.tables[3].small
-    del small[b"timed"]
-    small[bytes(bytearray(b"timed"))] = TIMED
+    graves = store.tables[3].graves
+    del graves[b"grave"]
+    graves[bytes(bytearray(b"grave"))] = GRAVE
 
 
 def move_a_deadline(store: Store) -> None:
     store.tables[3].small[b"timed"] = make_record(1, LATER + 1_000_000, 1, b"value")
 
 
-def forget_a_deadline(store: Store) -> None:
-    store.live.wheel.discard(b"timed", 3, LATER)
+def bring_a_deadline_forward(store: Store) -> None:
+    store.tables[3].small[b"timed"] = make_record(1, NOW + 100, 1, b"value")
 
 
-def an_extra_deadline(store: Store) -> None:
-    store.live.wheel.add(b"forever", 3, LATER)
-
-
-def a_deadline_of_nothing(store: Store) -> None:
-    store.live.wheel.add(b"nobody", 3, LATER)
+def forget_all_deadlines(store: Store) -> None:
+    store.live.deadlines.clear()
 
 
 def a_deadline_in_another_partition(store: Store) -> None:
-    store.live.wheel.discard(b"timed", 3, LATER)
-    store.live.wheel.add(b"timed", 4, LATER)
+    store.live.deadlines.clear()
+    store.live.deadlines.add(4, LATER)
+
+
+def lose_a_bucket(store: Store) -> None:
+    for buckets in store.live.deadlines._levels:
+        buckets.clear()
 
 
 def a_grave_never_forgotten(store: Store) -> None:
@@ -155,12 +156,13 @@ def a_thin_partition_without_a_loss(store: Store) -> None:
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
-        (replace_a_key, "the expiry wheel holds its own copy of the key b'timed'"),
-        (move_a_deadline, "the expiry wheel has b'timed' in a wrong bucket or partition"),
-        (forget_a_deadline, "the expiry wheel holds 0 keys, 1 records have a time"),
-        (an_extra_deadline, "the expiry wheel holds 2 keys, 1 records have a time"),
-        (a_deadline_of_nothing, "the expiry wheel has b'nobody' in a wrong bucket or partition"),
-        (a_deadline_in_another_partition, "the expiry wheel has b'timed' in a wrong bucket or partition"),
+        (replace_a_key, "the tombstone wheel holds its own copy of the key b'grave'"),
+        (move_a_deadline, f"nothing tells that b'timed' in partition 3 expires at {LATER + 1_000_000} ms"),
+        (bring_a_deadline_forward, f"nothing tells that b'timed' in partition 3 expires at {NOW + 100} ms"),
+        (forget_all_deadlines, f"nothing tells that b'timed' in partition 3 expires at {LATER} ms"),
+        (a_deadline_in_another_partition, f"nothing tells that b'timed' in partition 3 expires at {LATER} ms"),
+        (lose_a_bucket, f"nothing tells that b'timed' in partition 3 expires at {LATER} ms"),
+        (lose_a_bucket, "the ledger of live records says"),
         (a_grave_never_forgotten, "the tombstone wheel holds 0 keys, 1 records have a time"),
         (a_forget_time_of_nothing, "the tombstone wheel has b'nobody' in a wrong bucket or partition"),
         (lose_a_record, "the small queue disagrees with partitions [3]"),
@@ -214,6 +216,6 @@ def test_many_faults_are_told_in_one_error_of_bounded_length(sound: Store) -> No
 
 
 def test_a_check_changes_nothing(sound: Store) -> None:
-    before = sound.statistics(), sorted(sound.records(3)), repr(sound.live.wheel)
+    before = sound.statistics(), sorted(sound.records(3)), repr(sound.live.deadlines)
     sound.check()
-    assert (sound.statistics(), sorted(sound.records(3)), repr(sound.live.wheel)) == before
+    assert (sound.statistics(), sorted(sound.records(3)), repr(sound.live.deadlines)) == before

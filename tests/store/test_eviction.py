@@ -221,16 +221,6 @@ def test_the_ghost_appears_with_the_first_eviction_and_is_paid_for() -> None:
     assert cache.policy.cost() > before
 
 
-def test_replacing_a_record_with_its_key_object_keeps_one_entry_of_it() -> None:
-    cache = Cache(100)
-    touch(cache, names(20, b"key"))
-    again = bytes(bytearray(b"key 3"))
-    cache.policy.renew(cache.table(again), again, b"record of key 3")
-    assert any(key is again for key in cache.table(again).small)
-    cache.recount()
-    assert sorted(cache.evict() or b"" for _ in range(20)) == sorted(names(20, b"key"))
-
-
 def test_a_partition_thrown_away_whole_leaves_the_order_of_the_others() -> None:
     cache = Cache(1_000)
     keys = names(200, b"key")

@@ -100,7 +100,7 @@ def test_a_record_larger_than_the_budget_with_a_time_to_live_leaves_no_trace(sto
     before = store.used_bytes
     store.put(0, b"large", value(1, 2 * MIB, NOW + 1_000))
     assert store.used_bytes == before
-    assert len(store.live.wheel) == 0
+    assert len(store.live.deadlines) == 0
 
 
 def test_a_record_as_large_as_the_budget_gives_way_to_what_comes_next(store: Store) -> None:

@@ -23,8 +23,24 @@ from kvcache_client.protocol.record import (
 
 START_MS = 1_800_000_000_000
 PARTITIONS = 4
-LIFETIMES = (0, 1, 255, 256, 257, 1_000, 65_535, 65_536, 70_000, 131_072, TOMBSTONE_MS, 1 << 24, 3 << 24)
-"""Milliseconds around the borders of the timer wheel's levels; 0 is due at once."""
+LIFETIMES = (
+    0,
+    1,
+    255,
+    256,
+    257,
+    1_000,
+    4_096,
+    65_535,
+    65_536,
+    70_000,
+    131_072,
+    TOMBSTONE_MS,
+    1 << 24,
+    3 << 24,
+    3 << 32,
+)
+"""Milliseconds around the borders of the timer wheels' levels; 0 is due at once."""
 
 keys = st.sampled_from(
     [bytes([letter]) * length for letter, length in zip(range(97, 121), [1, 3, 40] * 8, strict=True)]
@@ -132,7 +148,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.get(partition_of(key), key) == expected
 
     @rule(
-        ms=st.sampled_from([0, 1, 100, 256, 1_000, 65_536, TOMBSTONE_MS, 1 << 24]), work=st.sampled_from([1, 5, 1000])
+        ms=st.sampled_from([0, 1, 100, 256, 1_000, 65_536, TOMBSTONE_MS, 1 << 24, 2 << 32]),
+        work=st.sampled_from([0, 1, 5, 1000]),
     )
     def advance(self, ms: int, work: int) -> None:
         self.move_to(self.now_ms + ms, work)

@@ -4,6 +4,7 @@ import pytest
 
 from kvcache.store.sizes import Ledger
 from kvcache.store.table import EMPTY_TABLE, TABLE_BYTES, Table, close_if_empty, open_table
+from kvcache_client.protocol.record import NEVER, make_record
 
 
 def slots(count: int = 4) -> list[Table]:
@@ -48,6 +49,59 @@ def test_find_sees_values_and_not_tombstones() -> None:
     table = Table(0)
     table.small[b"s"], table.main[b"m"], table.graves[b"g"] = b"1", b"2", b"3"
     assert [table.find(key) for key in (b"s", b"m", b"g", b"x")] == [b"1", b"2", None, None]
+
+
+def timed_table() -> Table:
+    table = Table(0)
+    for number, expiry_ms in enumerate([1_000, 1_000, 256, 255, NEVER, NEVER - 1]):
+        table.small[b"small %d" % number] = make_record(1, expiry_ms, 1, b"")
+        table.main[b"main %d" % number] = make_record(1, expiry_ms + 5 if expiry_ms < NEVER - 1 else NEVER, 1, b"")
+    table.graves[b"grave"] = make_record(1, 7, 1, b"")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "expected"),
+    [
+        (254, []),
+        (255, [b"small 3"]),
+        (260, [b"small 2", b"small 3", b"main 3"]),
+        (1_000, [b"small 0", b"small 1", b"small 2", b"small 3", b"main 2", b"main 3"]),
+        (NEVER - 2, [b"%b %d" % (home, number) for home in (b"small", b"main") for number in range(4)]),
+    ],
+)
+def test_due_are_the_records_whose_time_is_over_and_no_tombstones(now_ms: int, expected: list[bytes]) -> None:
+    table = timed_table()
+    assert sorted(table.due(now_ms.to_bytes(6, "big"), 100)) == sorted(expected)
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 8, 9])
+def test_no_more_are_due_than_were_asked_for(most: int) -> None:
+    table = timed_table()
+    found = table.due((5_000).to_bytes(6, "big"), most)
+    assert len(set(found)) == len(found) == min(most, 8)
+    assert all(table.find(key) for key in found)
+
+
+@pytest.mark.parametrize(
+    ("first_ms", "end_ms", "expected"),
+    [
+        (0, NEVER, [255, 256, 260, 261, 1_000, 1_005, NEVER - 1]),
+        (0, NEVER + 1, [255, 256, 260, 261, 1_000, 1_005, NEVER - 1]),
+        (256, 1_000, [256, 260, 261]),
+        (257, 1_001, [260, 261, 1_000]),
+        (2_000, NEVER - 1, []),
+    ],
+)
+def test_the_times_of_a_range_are_told_once_each_and_never_is_none(
+    first_ms: int, end_ms: int, expected: list[int]
+) -> None:
+    assert sorted(timed_table().times(first_ms, end_ms)) == expected
+
+
+def test_nothing_is_due_in_a_table_that_is_empty() -> None:
+    assert EMPTY_TABLE.due(bytes([255]) * 5 + bytes([254]), 10) == []
+    assert EMPTY_TABLE.times(0, NEVER) == []
 
 
 def test_growth_is_measured_once_and_apart_for_values_and_tombstones() -> None:

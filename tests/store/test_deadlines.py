@@ -375,6 +375,15 @@ class DeadlinesMachine(RuleBasedStateMachine):
         """Add a record or give it another time."""
         self.timed.set(ordinal, key, self.timed.now_ms + lifetime)
 
+    @rule(
+        ordinal=st.integers(0, 11),
+        bits=st.sampled_from(WIDTHS),
+        ahead=st.sampled_from([1, 2, 3, 63, 64, 65]),
+        offset=st.integers(-1, 1),
+    )
+    def set_at_a_border(self, ordinal: int, bits: int, ahead: int, offset: int) -> None:
+        self.timed.set(ordinal, b"border", ((self.timed.now_ms >> bits) + ahead << bits) + offset)
+
     @rule(first=st.integers(0, 11), lifetime=leaps, apart=st.integers(0, 70_000), count=st.integers(1, 40))
     def set_many(self, first: int, lifetime: int, apart: int, count: int) -> None:
         for number in range(count):

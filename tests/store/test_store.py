@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kvcache.store import Put, Store
+from kvcache.store import Put, Store, StoreConfig
 from kvcache.store.outcome import Missing
 from kvcache_client.protocol.record import NEVER, TOMBSTONE_MS, make_record, tombstone
 
@@ -180,6 +180,19 @@ def test_a_key_whose_time_to_live_is_rewritten_for_ever_is_held_once_and_its_old
     assert len(store.live.deadlines) <= 17  # a minute in buckets of 4 s
     assert store.used_bytes < before + 17 * 200
     assert store.statistics().expirations == 0
+
+
+def test_expired_records_are_reclaimed_in_every_table_that_partitions_share() -> None:
+    store = Store(StoreConfig(1 << 20, partitions=512), NOW, lambda key: int(key) % 512)
+    assert store.sharing == 4
+    for number in range(600):
+        store.put(number % 512, b"%d" % number, value(1, expiry_ms=NOW + 1 + number * 100))
+    for passed in range(100, 61_000, 100):
+        store.advance(NOW + passed)
+        assert len(store) <= max(0, 600 - (passed - 256) // 100)
+        if passed % 10_000 == 0:
+            store.check()
+    assert store.statistics().expirations == 600
 
 
 def test_only_a_get_counts_hits_and_misses(store: Store) -> None:

@@ -24,13 +24,15 @@ def resident() -> int:
     return found
 
 
-def million() -> dict[str, float]:
-    """Bytes per record beyond the 16 bytes of key and the 100 bytes of value."""
+def million(timed: bool) -> dict[str, float]:
+    """Bytes per record beyond the 16 bytes of key and the 100 bytes of value; each with a time to live, or none."""
+    dice = random.Random(5)
     store = Store(StoreConfig(1 << 30), NOW)
     before = resident()
     for number in range(1_000_000):
         key = b"%016d" % number
-        store.put(hash(key) & 16383, key, make_record(number, NEVER, 1, bytes(100)))
+        expiry = NOW + dice.randint(1, 10**8) if timed else NEVER
+        store.put(hash(key) & 16383, key, make_record(number, expiry, 1, bytes(100)))
     return {"overhead": (resident() - before) / 1_000_000 - 116, "ledger": store.used_bytes / 1_000_000 - 116}
 
 
@@ -86,7 +88,7 @@ def overwritten(kind: str, budget: int, times: float) -> dict[str, float]:
 
 if __name__ == "__main__":
     gc.disable()
-    if sys.argv[1] == "million":
-        print(json.dumps(million()))
+    if sys.argv[1] in ("million", "timed"):
+        print(json.dumps(million(sys.argv[1] == "timed")))
     else:
         print(json.dumps(overwritten(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))))

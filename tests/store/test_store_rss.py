@@ -38,8 +38,9 @@ def measure(*arguments: str) -> dict[str, float]:
     return figures
 
 
-def test_a_record_takes_at_most_200_bytes_beyond_key_and_value_and_the_ledger_knows() -> None:
-    figures = measure("million")
+@pytest.mark.parametrize("kind", ["million", "timed"])
+def test_a_record_takes_at_most_200_bytes_beyond_key_and_value_and_the_ledger_knows(kind: str) -> None:
+    figures = measure(kind)
     assert figures["overhead"] <= 200
     assert figures["ledger"] == pytest.approx(figures["overhead"], abs=15)
 

@@ -110,7 +110,8 @@ class Node:
         self._door = HttpFrontDoor(self, http_limits, self._access.guard)
         watch = RequestWatch(options.slow_ms / 1000, tell_slow)
         watch.follow(self.service)
-        self.listener = Listener(self.service, self._door, limits, self._access.guard, watch, self._access.context)
+        guard, context = self._access.guard, self._access.context
+        self.listener = Listener(self.service, self._door, limits, guard, watch, context, options.busy_polling)
         self._door.overloaded = lambda: self.listener.overload.active
         loop = asyncio.get_running_loop()
         self.loop_lag = LoopLag(loop.time, loop.call_later)

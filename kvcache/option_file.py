@@ -25,12 +25,12 @@ _HEAD: Final = """\
 """
 
 
-def shown_default(option: Option) -> str | int | None:
+def shown_default(option: Option) -> str | int | float | None:
     """Return an option's default as a user would write it; None where there is none."""
     default = _DEFAULTS[option.name]
     if option.metavar == "SIZE" and isinstance(default, int):
         return format_size(default)
-    return default if isinstance(default, str | int) and default != "" else None
+    return default if isinstance(default, str | int | float) and default != "" else None
 
 
 def default_config() -> str:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeVar
+
+N = TypeVar("N", int, float)
 
 __all__ = [
     "WILDCARD_HOSTS",
@@ -25,6 +28,7 @@ __all__ = [
     "parse_name",
     "parse_name_or_nothing",
     "parse_path",
+    "parse_seconds",
     "parse_size",
     "parse_text",
     "within",
@@ -83,10 +87,18 @@ def parse_integer(raw: object) -> int:
     raise ValueError(f"{raw!r:.80} is not a whole number")
 
 
-def within(low: int, high: int, parse: Callable[[object], int]) -> Callable[[object], int]:
+def parse_seconds(raw: object) -> float:
+    """Return a number of seconds, such as ``0.0001`` or ``"1e-4"``."""
+    if isinstance(raw, int | float | str) and not isinstance(raw, bool):
+        with suppress(ValueError):
+            return float(raw)
+    raise ValueError(f"{raw!r:.80} is not a number of seconds")
+
+
+def within(low: N, high: N, parse: Callable[[object], N]) -> Callable[[object], N]:
     """Return ``parse``, bounded."""
 
-    def bounded(raw: object) -> int:
+    def bounded(raw: object) -> N:
         number = parse(raw)
         if low <= number <= high:
             return number

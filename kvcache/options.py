@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from kvcache import option_values as read
 from kvcache.logs import FORMATS, LEVELS
+from kvcache_client.core.busy_polling import POLLING_SECONDS
 from kvcache_client.placement.topology import MAX_REPLICATION_FACTOR, MAX_WEIGHT, Member
 from kvcache_client.protocol.errors import InvalidOption, TopologyError
 from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
@@ -72,6 +73,7 @@ _CONNECTIONS: Final = read.within(1, 1_000_000, read.parse_integer)
 _LOG_LEVEL: Final = read.parse_choice(*LEVELS)
 _LOG_FORMAT: Final = read.parse_choice(*FORMATS)
 _SLOW_MS: Final = read.within(0, 3_600_000, read.parse_integer)
+_POLLING: Final = read.within(0, POLLING_SECONDS, read.parse_seconds)
 
 OPTIONS: Final[Mapping[str, Option]] = {
     row.name: row
@@ -98,6 +100,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
         Option("log_level", _LOG_LEVEL, "LEVEL", "One of debug, info, warning, error; SIGUSR1 and SIGUSR2 step it."),
         Option("log_format", _LOG_FORMAT, "FORMAT", "One of text, json."),
         Option("slow_ms", _SLOW_MS, "MS", "A request that takes longer is told in the log; 0 is never."),
+        Option("busy_polling", _POLLING, "SECONDS", "How long it may look for more before it sleeps; 0 is never."),
     )
 }
 """Every option of a node, in the order of ``NodeOptions``."""
@@ -136,6 +139,8 @@ class NodeOptions:
     log_format: str = "text"
     slow_ms: int = 100
     """Milliseconds of the event loop that one request may take before the log tells of it."""
+    busy_polling: float = 0.0001
+    """For how long the event loop stays awake after its replies, where that pays; never with one core."""
 
     def __post_init__(self) -> None:
         for option in OPTIONS.values():

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 from kvcache.events import journal
 from kvcache.service.service import Service
 from kvcache.transport.acceptor import Acceptor
+from kvcache.transport.awake import AwakeNode
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, open_guard
 from kvcache.transport.limits import StreamLimits
@@ -74,6 +75,7 @@ class Listener:
         guard: Guard | None = None,
         watch: RequestWatch | None = None,
         context: Callable[[], ssl.SSLContext | None] = lambda: None,
+        busy_polling: float = 0.0,
     ) -> None:
         self.counters = StreamCounters()
         self.watch = watch or RequestWatch()
@@ -82,9 +84,10 @@ class Listener:
         self._now = asyncio.get_running_loop().time
         self.guard = guard or open_guard(self._now)
         self.overload = Overload(limits, asyncio.get_running_loop())
+        self.awake = AwakeNode(self.counters, asyncio.get_running_loop(), busy_polling)
         self.holding = Holding()
         self._port = StreamPort(
-            service, limits, self.counters, self._now, self.guard, self.watch, self.overload, self.holding
+            service, limits, self.counters, self._now, self.guard, self.watch, self.overload, self.holding, self.awake
         )
         self._acceptor = Acceptor(self, limits, context)
         self._by_network: Counter[str] = Counter()

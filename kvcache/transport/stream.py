@@ -64,6 +64,7 @@ class StreamConnection(asyncio.Protocol):
         self._counters = port.counters
         self._watch = port.watch
         self._overload = port.overload
+        self._awake = port.awake
         self._now = port.now
         self._on_close = on_close
         self._frame_limit = limits.value_limit + FRAME_SLACK
@@ -143,6 +144,8 @@ class StreamConnection(asyncio.Protocol):
                 return
         self._execute(messages[answered:] if answered else messages)
         self._send()
+        if not self._awake.turning:
+            self._awake.replied()
 
     def _shed(self, messages: list[Message]) -> bool:
         """Answer all of them in the same way, at a fraction of the cost, if they have waited too long; says whether."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvcache.service.service import Service
+from kvcache.transport.awake import AwakeNode
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard
 from kvcache.transport.limits import StreamLimits
@@ -42,3 +43,4 @@ class StreamPort:
     watch: RequestWatch
     overload: Overload
     holding: Holding
+    awake: AwakeNode

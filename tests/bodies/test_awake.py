@@ -27,7 +27,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awake, "_cores", lambda: 2)
+    monkeypatch.setattr(awake, "cores", lambda: 2)
 
 
 def test_what_is_there_is_taken_awake(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -65,7 +65,7 @@ def test_only_a_plain_socket_with_a_core_to_spare_is_waited_for_awake(
     context.check_hostname = False
     with context.wrap_socket(near.dup(), do_handshake_on_connect=False) as secured:
         assert not polling_on(secured, 50e-6).begins()
-    monkeypatch.setattr(awake, "_cores", lambda: 1)
+    monkeypatch.setattr(awake, "cores", lambda: 1)
     assert not polling_on(near, 50e-6).begins()
 
 

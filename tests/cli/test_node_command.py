@@ -47,6 +47,7 @@ def test_without_anything_the_defaults_hold(run, started):
     [
         (["--memory", "lots"], {}, "InvalidOption: --memory: 'lots' is not a size"),
         ([], {"KVCACHE_WEIGHT": "0"}, "InvalidOption: KVCACHE_WEIGHT: '0' is not within 1..1000"),
+        (["--busy-polling", "0.5"], {}, "InvalidOption: --busy-polling: '0.5' is not within 0..0.001"),
         (["--config", "/no/such/file"], {}, "InvalidOption: cannot read the configuration file /no/such/file"),
         (["--listen", "0.0.0.0:7700"], {}, "InvalidOption: listen '0.0.0.0:7700' is every address"),
     ],

@@ -15,6 +15,7 @@ from kvcache.option_values import (
     parse_integer,
     parse_name,
     parse_name_or_nothing,
+    parse_seconds,
     parse_size,
     within,
 )
@@ -85,6 +86,17 @@ def test_a_whole_number_is_read(raw, number):
 def test_what_is_no_whole_number_is_refused(raw):
     with pytest.raises(ValueError, match="is not a whole number"):
         parse_integer(raw)
+
+
+@pytest.mark.parametrize(("raw", "seconds"), [("0.0001", 1e-4), (" 1e-4 ", 1e-4), (0, 0.0), (0.5, 0.5)])
+def test_seconds_are_a_number(raw, seconds):
+    assert parse_seconds(raw) == seconds
+
+
+@pytest.mark.parametrize("raw", ["", "1 s", "soon", True, None])
+def test_what_is_no_number_of_seconds_is_refused(raw):
+    with pytest.raises(ValueError, match="is not a number of seconds"):
+        parse_seconds(raw)
 
 
 def test_bounds_are_inclusive_and_named():

@@ -48,6 +48,7 @@ EVERY = {
     "log_level": ("debug", "warning", "error"),
     "log_format": ("json", "text", "json"),
     "slow_ms": ("0", "20", 30),
+    "busy_polling": ("0", "0.00002", 0.00003),
 }
 
 
@@ -130,6 +131,10 @@ def test_a_bad_file_is_refused_with_its_name(tmp_path, content, match):
         ("max_connections", 0),
         ("value_limit", "17MiB"),
         ("log_level", "loud"),
+        ("busy_polling", 0.0011),
+        ("busy_polling", -0.00001),
+        ("busy_polling", "nan"),
+        ("busy_polling", True),
     ],
 )
 def test_a_bad_value_is_refused_also_from_a_program(name, value):

@@ -17,6 +17,7 @@ from kvcache.service.peers import PeerVerbs
 from kvcache.service.service import Identity, Service
 from kvcache.store.config import StoreConfig
 from kvcache.store.store import Store
+from kvcache.transport.awake import AwakeNode
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, Guesses
 from kvcache.transport.limits import StreamLimits
@@ -142,6 +143,7 @@ class Stream:
             RequestWatch(),
             self.overload,
             self.holding,
+            AwakeNode(self.counters, EndlessTurn(), 0.0),  # type: ignore[arg-type]
         )
         self.connection = StreamConnection(self.port, self.gone.append, "10.0.0.1")
         self.transport.protocol = self.connection
@@ -303,10 +305,10 @@ class Peer:
 class Port:
     """A listener with the connections of a test."""
 
-    def __init__(self, service: Service, limits: StreamLimits) -> None:
+    def __init__(self, service: Service, limits: StreamLimits, busy_polling: float) -> None:
         self.service = service
         self.door = DoorStub()
-        self.listener = Listener(service, self.door, limits)
+        self.listener = Listener(service, self.door, limits, busy_polling=busy_polling)
         self.peers: list[Peer] = []
 
     @property
@@ -344,8 +346,8 @@ async def make_port(service: Service) -> AsyncIterator[Callable[..., Any]]:
     """Make listeners with limits of the test's own."""
     made: list[Port] = []
 
-    async def make(**limits: Any) -> Port:
-        made.append(Port(service, StreamLimits(**limits)))
+    async def make(busy_polling: float = 0.0, **limits: Any) -> Port:
+        made.append(Port(service, StreamLimits(**limits), busy_polling))
         await made[-1].open()
         return made[-1]
 

@@ -15,12 +15,12 @@ from kvcache_client.bodies.socket_timeouts import waits_in_kernel
 from kvcache_client.core.busy_polling import BusyPolling
 from kvcache_client.core.link import Link
 
-__all__ = ["AwakeLoop", "polling_on", "receive_awake"]
+__all__ = ["AwakeLoop", "cores", "polling_on", "receive_awake"]
 
 _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may run on; with one, staying awake would keep the answer away."""
     try:
         return len(os.sched_getaffinity(0))
@@ -33,7 +33,7 @@ def polling_on(sock: socket.socket, seconds: float) -> BusyPolling:
 
     Under gevent it would keep all other greenlets waiting, and TLS has no receive that returns at once.
     """
-    return BusyPolling(seconds if _DONTWAIT and waits_in_kernel(sock) and _cores() > 1 else 0.0)
+    return BusyPolling(seconds if _DONTWAIT and waits_in_kernel(sock) and cores() > 1 else 0.0)
 
 
 def receive_awake(sock: socket.socket, size: int, polling: BusyPolling) -> bytes:
@@ -59,7 +59,7 @@ class AwakeLoop:
     def __init__(self, link: Link, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._link = link
         self._loop = loop
-        self._polling = BusyPolling(seconds if _cores() > 1 else 0.0)
+        self._polling = BusyPolling(seconds if cores() > 1 else 0.0)
         self._until = 0.0
         self._heard = 0
 

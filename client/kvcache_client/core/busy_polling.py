@@ -1,7 +1,7 @@
 """Busy polling: whether a wait for an answer begins awake.
 
-Here lives the decision, learned from whether it paid. Never here: sockets and loops, which do the waiting
-(``bodies.awake``), or giving a request up.
+Here lives the decision, learned from whether it paid, for clients and nodes alike. Never here: sockets and loops, which do the
+waiting (``bodies.awake``, and the node's ``transport.awake``), or giving a request up.
 
 Who sleeps until an answer comes is woken late: some 5 us on a lightly idle core, 30 to 60 us in a virtual machine whose idle
 core has gone back to its host; and a node nearby has answered by then. So a wait begins with asking again and again, for about
@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BusyPolling"]
+__all__ = ["POLLING_SECONDS", "BusyPolling"]
+
+POLLING_SECONDS: Final = 0.001
+"""The longest that a wait may be told to stay awake."""
 
 _MOST_LOSSES: Final = 8
 """From so many losses in a row on, one wait in 2^8 begins awake, to find out whether it pays again."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kvcache_client.core.balancing import DEFAULT, Balancing, check_balancing
+from kvcache_client.core.busy_polling import POLLING_SECONDS
 from kvcache_client.core.consistency import Acks, check_acks, check_level
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.tls import Tls
@@ -22,7 +23,6 @@ from kvcache_client.protocol.verbs import Role
 __all__ = ["ClientConfig", "configured"]
 
 _SECONDS: Final = 3600
-_POLLING_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class ClientConfig:
         for option, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
             if not 0 < seconds < _SECONDS:  # also false for NaN
                 raise InvalidOption(f"{option}={seconds!r}: must be over 0 and below {_SECONDS} seconds")
-        if not 0 <= self.busy_polling <= _POLLING_SECONDS:
-            raise InvalidOption(f"busy_polling={self.busy_polling!r}: must be 0 to {_POLLING_SECONDS} seconds")
+        if not 0 <= self.busy_polling <= POLLING_SECONDS:
+            raise InvalidOption(f"busy_polling={self.busy_polling!r}: must be 0 to {POLLING_SECONDS} seconds")
         if not 0.01 <= self.lease <= _SECONDS:
             raise InvalidOption(f"lease={self.lease!r}: must be 0.01 to {_SECONDS} seconds")
         check_acks(self.acks)

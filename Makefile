@@ -32,6 +32,7 @@ test: $(READY)  ## the whole test suite
 	@.ci/chromium
 	@.ci/deploy-tools
 	$(BIN)/python -m pytest -q
+	KVCACHE_COMPILED=0 $(BIN)/python -m pytest -q tests/store tests/service tests/transport
 
 chaos: $(READY)  ## every fault at full length under load, with figures (KVCACHE_CHAOS_SEED plays a seed again)
 	$(BIN)/python -m pytest tests/chaos -m 'chaos or not chaos' -q -s $(ARGS)

@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from kvcache.compiled import native
 from kvcache.events import journal
 from kvcache.service.ownership import Ownership
 
@@ -60,6 +61,7 @@ def _identity(node: Node, ownership: Ownership | None) -> dict[str, Any]:
         "address": node.options.advertise,
         "incarnation": node.incarnation,
         "version": _VERSION,
+        "compiled": native is not None,
         "pid": os.getpid(),
         "uptime_seconds": round(time.monotonic() - node.started, 3),
         "ready": node.ready(),

@@ -32,28 +32,41 @@ class BatchVerbs:
 
     def _get_many(self, message: Message) -> Reply:
         service = self._service
+        fields: list[bytes | int | None]
+        if service.reads is None:
+            fields, found = [None] * (len(message) - 2), 0
+        else:
+            fields, found = service.reads.find_many(message, 2, service.store.now6, REPLY_BYTES)
+            service.store.hits += found
+        if found < len(fields):
+            self._fill(message[2:], fields)
+        return message[0], _OK, *fields
+
+    def _fill(self, keys: Message, fields: list[bytes | int | None]) -> None:
+        """Put into each field that is None what is to be said of its key."""
+        service = self._service
         readable, seed, read = service.readable, service.seed, service.reader
-        fields: list[bytes | int | None] = []
-        room = REPLY_BYTES
-        for key in message[2:]:
+        room = REPLY_BYTES - sum(len(field) for field in fields if field.__class__ is bytes)
+        for at, key in enumerate(keys):
+            if fields[at] is not None:
+                continue
             if room <= 0:
-                fields.append(_REPLY_FULL)
+                fields[at] = _REPLY_FULL
                 continue
             # What ``to_read`` does, without a call that would cost as much as the look-up.
             if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
-                fields.append(bad_key(key).code)
+                fields[at] = bad_key(key).code
                 continue
             partition = mmh3_x64_128_utupledigest(key, seed)[0] >> PARTITION_SHIFT
             if not readable[partition]:
-                fields.append(service.not_mine(partition).code)
+                fields[at] = service.not_mine(partition).code
                 continue
             record = read(partition, key)
             if record is None:
-                fields.append(int(service.store.why_missing(partition, key)) or None)
+                fields[at] = int(service.store.why_missing(partition, key)) or None
             else:
-                fields.append(record)
+                fields[at] = record
                 room -= len(record)
-        return message[0], _OK, *fields
 
     def _put_many(self, message: Message) -> Reply:
         number, _, epoch, *fields = message

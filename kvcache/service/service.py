@@ -6,6 +6,7 @@ on a socket, or how records are kept (``store``). The path of a request through 
     socket -> Listener (first byte) -> StreamConnection.data_received
         -> FrameReader.feed           bytes to messages, limits checked
         -> Service.tick               one reading of the clock for all of them
+        -> Reads.answer               gets that follow each other, in C (``reads``) | anything else:
         -> Service.handlers[verb]     check, own?, store, reply
         -> Packer.pack -> a write for every 16 replies
 
@@ -31,9 +32,9 @@ from kvcache.service.marks import check_mark
 from kvcache.service.misses import miss
 from kvcache.service.operations import Operations
 from kvcache.service.ownership import Ownership
+from kvcache.service.reads import compiled_reads
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
-from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.placement.partitions import PARTITION_SHIFT, PARTITIONS, partition_of
 from kvcache_client.protocol.errors import (
     ClockSkew,
@@ -102,6 +103,9 @@ class Service:
         self._on_pause: Callable[[int], None] = lambda ms: None
         self._horizon = b""
         self.readable = bytearray(PARTITIONS)
+        self._compiled_reads = compiled_reads(store)
+        self.reads = self._compiled_reads
+        """Answers runs of plain reads; None where nothing is compiled, and while something hidden may still lie in the store."""
         self._incomplete = bytearray(PARTITIONS)
         self.seed = 0
         self._by_role: dict[int, dict[int, Handler]] = {role: {} for role in Role}
@@ -143,6 +147,7 @@ class Service:
         if generations.newer_than(self.generations):
             self._unswept = 0
             self.add({Verb.GET: self._get_swept})
+            self.reads = None
         self.generations = generations
         for _, version in generations.pairs:
             self.clock.observe(version)  # what this node decides from now on is later than that
@@ -157,6 +162,7 @@ class Service:
         self._unswept = end
         if end == PARTITIONS:
             self.add({Verb.GET: self._get})  # nothing that is hidden is in the store, and none gets in any more
+            self.reads = self._compiled_reads
         return end < PARTITIONS
 
     def _show(self) -> None:
@@ -164,6 +170,8 @@ class Service:
         if self.ownership is not None:
             mine = zip(self.ownership.readable, self._incomplete, strict=True)
             self.readable = bytearray(reads and not incomplete for reads, incomplete in mine)
+            if self._compiled_reads is not None:
+                self._compiled_reads.answer_for(self.readable, self.seed)
 
     def begin_loading(self, partitions: Iterable[int]) -> None:
         """Answer no reads of ``partitions`` until all is said to be loaded: others may hold what this node has missed."""
@@ -216,20 +224,15 @@ class Service:
         number, _, key = message
         if key.__class__ is not bytes or not 0 < len(key) <= KEY_BYTES:
             raise bad_key(key)
-        # The hottest lines of a node: partition_of and Store.get without the calls.
+        # The hottest lines of a node that is not compiled (``reads``): partition_of without the call.
         partition = mmh3_x64_128_utupledigest(key, self.seed)[0] >> PARTITION_SHIFT
         if not self.readable[partition]:
             raise self.not_mine(partition)
         store = self.store
         table = store.tables[partition]
-        record = table.main.get(key) or table.small.get(key)
+        record = table.main.read(key) or table.small.read(key)
         if record is None or record[8:14] <= store.now6:
             return miss(number, store.missed(partition, key))
-        uses = store.uses
-        digest = hash(key)
-        place, full = digest & uses.mask, (digest >> TAG_SHIFT & TAG_MASK) + MAX_USES
-        if uses.slots[place] != full and uses.slots[place ^ 1] != full:
-            uses.count(digest)
         store.hits += 1
         return number, _OK, record
 

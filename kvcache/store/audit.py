@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from kvcache.store.expiry import Wheel
+from kvcache.store.rows import cost_of
 from kvcache.store.sizes import entry_cost
 from kvcache.store.table import EMPTY_TABLE, TABLE_BYTES, Table
 from kvcache_client.protocol.record import FLAGS, NEVER, TOMBSTONE, expiry_of
@@ -117,8 +118,8 @@ def _wheel(wheel: Wheel, expected: dict[bytes, tuple[int, bytes]]) -> list[str]:
 def _bytes(store: Store) -> list[str]:
     tables = _open_tables(store)
     homes = [home for table in tables for home in (table.small, table.main)]
-    values = sum(entry_cost(key, record) for home in homes for key, record in home.items())
-    empty = EMPTY_TABLE.small.__sizeof__()
+    values = sum(cost_of(key, record) for home in homes for key, record in home.items())
+    empty, empty_graves = EMPTY_TABLE.small.__sizeof__(), EMPTY_TABLE.graves.__sizeof__()
     live = (
         values
         + len(store.tables) * 8
@@ -129,7 +130,7 @@ def _bytes(store: Store) -> list[str]:
     )
     graves = (
         sum(entry_cost(key, grave) for table in tables for key, grave in table.graves.items())
-        + sum(table.graves.__sizeof__() - empty for table in tables)
+        + sum(table.graves.__sizeof__() - empty_graves for table in tables)
         + store.graves.wheel.cost()
     )
     return [

@@ -23,13 +23,13 @@ _STAMP_BITS: Final = 13  # a stamp comes round after four times as many keys as 
 
 
 class Ghost:
-    """Fingerprints of keys added lately; one stranger in 32000 is mistaken for one. ``slots`` is a power of two."""
+    """Fingerprints of keys added lately; one stranger in 32000 is mistaken for one. ``slots`` is even."""
 
-    __slots__ = ("_added", "_mask", "_shift", "_slots")
+    __slots__ = ("_added", "_buckets", "_shift", "_slots")
 
     def __init__(self, slots: int, ledger: Ledger) -> None:
         self._slots = array("I", bytes(slots * _SLOT_BYTES))
-        self._mask = slots - 2  # of the even first slot of a bucket
+        self._buckets = slots // 2
         self._shift = max(0, slots.bit_length() - 1 - _STAMP_BITS)
         self._added = 0
         ledger.used += self.cost()
@@ -37,7 +37,7 @@ class Ghost:
     def add(self, key: bytes) -> None:
         """Remember ``key``, in the place of the older one of its bucket."""
         digest = hash(key)
-        place = digest & self._mask
+        place = digest % self._buckets * 2
         slots = self._slots
         self._added += 1
         now = self._added >> self._shift
@@ -58,7 +58,7 @@ class Ghost:
     def note(self, key: bytes, capacity: int) -> None:
         """Remember ``key`` for ``holds`` alone, if that costs none of the last ``capacity`` keys added its slot."""
         digest = hash(key)
-        place = digest & self._mask
+        place = digest % self._buckets * 2
         for at in (place, place + 1):
             if not self._slots[at] or not self._is_recent(self._slots[at], capacity):
                 # A stamp as old as one can be: nothing that is asked of ``remove``, and the first to make way.
@@ -72,7 +72,7 @@ class Ghost:
 
     def _place(self, key: bytes) -> int:
         digest = hash(key)
-        place = digest & self._mask
+        place = digest % self._buckets * 2
         fingerprint = digest >> 40 & 0xFFFF or 1  # from the other end than the place; 0 marks an empty slot
         if self._slots[place] >> 16 == fingerprint:
             return place
@@ -80,6 +80,16 @@ class Ghost:
 
     def _is_recent(self, slot: int, capacity: int) -> bool:
         return ((self._added >> self._shift) - slot & 0xFFFF) <= capacity >> self._shift
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was added yet."""
+        return not self._added
+
+    @property
+    def slots(self) -> int:
+        """How many fingerprints there is room for."""
+        return len(self._slots)
 
     def cost(self) -> int:
         """Return the bytes that the table takes."""

@@ -8,7 +8,8 @@ system's figure knows. So the node tells that figure a few times a second, and t
 
 How much it has to give way is up to the allocator. Python's own keeps each page for one size of object; the C library's
 lets memory that one size gave up serve another, and a store keeps 0.9 of its budget or more there where the former leaves 0.3
-to 0.7, at the same speed. So a node runs with it (``kvcache.memory``).
+to 0.7, at the same speed. So a node runs with it (``kvcache.memory``). Compiled records lie in memory of their own, which gives
+back what they leave, so there little has to give way.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Advice", "MemoryGovernor"]
+from kvcache.compiled import native
+
+__all__ = ["GAIN", "Advice", "MemoryGovernor"]
 
 _FREE_SHARE: Final = 0.07  # holes of this part of the budget cost nothing; values of mixed sizes leave about as much
-_GAIN: Final = 32  # bytes of budget given up for each byte resident beyond that
+GAIN: Final = 32 if native is None else 8
+"""Bytes of budget given up for each byte resident beyond that."""
 _FLOOR: Final = 8  # the part of the budget that is never taken
 
 
@@ -50,7 +54,7 @@ class MemoryGovernor:
         excess = resident_bytes - self._base - int(self._budget * (1 + _FREE_SHARE))
         if excess <= 0:
             return Advice(self._budget, trim=False)
-        return Advice(max(self._least, self._budget - _GAIN * excess), trim=True)
+        return Advice(max(self._least, self._budget - GAIN * excess), trim=True)
 
     def __repr__(self) -> str:
         return f"<MemoryGovernor budget={self._budget} B base={self._base} B>"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvcache.store.expiry import Wheel
+from kvcache.store.rows import Shared
 from kvcache.store.sizes import Ledger, entry_cost
 from kvcache.store.table import Table, close_if_empty, open_table
 from kvcache_client.protocol.record import expiry_of
@@ -26,6 +27,7 @@ class Graves:
 
     __slots__ = (
         "_partition_of",
+        "_shared",
         "_sharing",
         "_tables",
         "_tables_ledger",
@@ -48,8 +50,10 @@ class Graves:
         budget_bytes: int,
         sharing: int = 1,
         partition_of: Callable[[bytes], int] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._tables = tables
+        self._shared = shared
         self._sharing = sharing
         self._partition_of = partition_of
         self._tables_ledger = tables_ledger
@@ -66,7 +70,7 @@ class Graves:
 
         The time to forget it must lie ahead.
         """
-        table = open_table(self._tables, partition, self._tables_ledger, self._sharing)
+        table = open_table(self._tables, partition, self._tables_ledger, self._sharing, self._shared)
         table.graves[key] = grave
         self.wheel.add(key, table.number, expiry_of(grave))
         self.ledger.used += entry_cost(key, grave) + table.measure_graves()

@@ -9,7 +9,8 @@ from typing import Final
 
 from kvcache.store.deadlines import Deadlines
 from kvcache.store.eviction import S3Fifo
-from kvcache.store.sizes import Ledger, bytes_cost, entry_cost
+from kvcache.store.rows import cost_of
+from kvcache.store.sizes import Ledger
 from kvcache.store.table import Table, close_if_empty, open_table
 from kvcache_client.protocol.record import NEVER, expiry_of
 
@@ -36,11 +37,11 @@ class LiveRecords:
 
     def insert(self, partition: int, key: bytes, record: bytes) -> int:
         """Keep the record of a key that has none; return what it takes without the structures around it."""
-        table = open_table(self._tables, partition, self.ledger, self._sharing)
+        table = open_table(self._tables, partition, self.ledger, self._sharing, self.policy.shared)
         self.policy.admit(table, key, record)
         if record[8:14] != _NEVER6:
             self.deadlines.add(table.number // self._sharing, expiry_of(record))
-        cost = entry_cost(key, record)
+        cost = cost_of(key, record)
         self.ledger.used += cost
         return cost
 
@@ -50,7 +51,7 @@ class LiveRecords:
         home[key] = record
         if record[8:14] != _NEVER6:
             self.deadlines.add(table.number // self._sharing, expiry_of(record))
-        self.ledger.used += bytes_cost(len(record)) - bytes_cost(len(old))
+        self.ledger.used += cost_of(key, record) - cost_of(key, old)
 
     def take(self, table: Table, key: bytes) -> bytes:
         """Remove and return the record of a key that has one."""
@@ -94,7 +95,7 @@ class LiveRecords:
         self.policy.clear(table)
         count = len(table.main) + len(table.small)
         for home in (table.main, table.small):
-            self.ledger.used -= sum(entry_cost(key, record) for key, record in home.items())
+            self.ledger.used -= sum(cost_of(key, record) for key, record in home.items())
             home.clear()
         self.ledger.used += table.measure()
         self._close(table)
@@ -102,7 +103,7 @@ class LiveRecords:
 
     def _release(self, table: Table, key: bytes, record: bytes) -> None:
         ledger = self.ledger
-        ledger.used -= entry_cost(key, record)
+        ledger.used -= cost_of(key, record)
         left = len(table.small) + len(table.main)
         if not left & (left - 1):
             ledger.used += table.shrink()
@@ -113,6 +114,7 @@ class LiveRecords:
         close_if_empty(self._tables, table, self.ledger, self._sharing)
         if not self.policy:
             self.deadlines.clear()
+            self.policy.settle()
 
     def __len__(self) -> int:
         return len(self.policy)

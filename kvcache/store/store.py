@@ -23,11 +23,11 @@ from kvcache.store.contents import digest_of, records_of, scan_table
 from kvcache.store.graves import Graves
 from kvcache.store.live import LiveRecords
 from kvcache.store.outcome import Missing, Put
+from kvcache.store.rows import cost_of
 from kvcache.store.sharers import Sharers
-from kvcache.store.sizes import Ledger, bytes_cost, entry_cost
+from kvcache.store.sizes import Ledger, entry_cost
 from kvcache.store.statistics import StoreStatistics
 from kvcache.store.table import EMPTY_TABLE, Table
-from kvcache.store.uses import MAX_USES, TAG_MASK, TAG_SHIFT
 from kvcache_client.protocol.record import FLAGS, NEVER, TOMBSTONE, TOMBSTONE_MS, expiry_of, tombstone, version_of
 from kvcache_client.protocol.version import version_ms
 
@@ -41,14 +41,14 @@ _PAY_BYTES: Final = 16 * 1024
 class Store:
     """All records of one node, in tables by partition.
 
-    ``tables``, ``now6`` (the time as six big-endian bytes, to be compared with a record's expiry) and ``uses`` are public for
-    the read path, which a caller may repeat inline; ``get`` is its definition.
+    ``tables`` and ``now6`` (the time as six big-endian bytes, to be compared with a record's expiry) are public for a caller that
+    reads inline; ``get`` is the definition of it.
     """
 
     __slots__ = (
         "_config", "_created", "_deletions", "_dropped", "_evictions", "_expirations", "_forget6", "_forget_ms", "_held",
         "_ledger", "_wake_ms", "budget_bytes", "graves", "hits", "live", "missing", "now6", "now_ms", "policy",
-        "sharers", "sharing", "tables", "thin_graves", "uses",
+        "sharers", "sharing", "tables", "thin_graves",
     )  # fmt: skip
 
     def __init__(self, config: StoreConfig, now_ms: int, partition_of: Callable[[bytes], int] | None = None) -> None:
@@ -66,9 +66,8 @@ class Store:
         self.tables: list[Table] = [EMPTY_TABLE] * config.partitions
         self.live = LiveRecords(self.tables, ledger, now_ms, self.sharing)
         self.policy = self.live.policy
-        self.uses = self.policy.uses
         tombstones = config.tombstone_budget(config.budget_bytes)
-        self.graves = Graves(self.tables, ledger, now_ms, tombstones, self.sharing, partition_of)
+        self.graves = Graves(self.tables, ledger, now_ms, tombstones, self.sharing, partition_of, self.policy.shared)
         self.thin_graves = self.graves.thin
         """Partitions that gave tombstones up before their time: deletes may come undone there until they are repaired.
 
@@ -83,12 +82,8 @@ class Store:
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Return the live record of ``key``, and count a use of it."""
         table = self.tables[partition]
-        record = table.main.get(key) or table.small.get(key)
+        record = table.main.read(key) or table.small.read(key)
         if record is not None and record[8:14] > self.now6:
-            uses, digest = self.uses, hash(key)
-            place, full = digest & uses.mask, (digest >> TAG_SHIFT & TAG_MASK) + MAX_USES
-            if uses.slots[place] != full and uses.slots[place ^ 1] != full:
-                uses.count(digest)
             self.hits += 1
             return record
         self.missed(partition, key)
@@ -137,9 +132,9 @@ class Store:
         if record > old:  # of two values, comparing the bytes is the whole rule
             home[key] = record
             if len(record) != len(old):
-                self._ledger.used += bytes_cost(len(record)) - bytes_cost(len(old))
+                self._ledger.used += cost_of(key, record) - cost_of(key, old)
                 if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
-                    self._fit(partition, key, entry_cost(key, record))
+                    self._fit(partition, key, cost_of(key, record))
             return _REPLACED
         return _SAME if record[:8] == old[:8] else _OLDER
 
@@ -301,7 +296,7 @@ class Store:
             return _SAME if record[:8] == old[:8] else _OLDER
         self.live.replace(table, key, old, record)
         if self._ledger.used + self.graves.ledger.used > self.budget_bytes:
-            self._fit(table.number, key, entry_cost(key, record))
+            self._fit(table.number, key, cost_of(key, record))
         return _REPLACED
 
     def _put_tombstone(self, partition: int, key: bytes, grave: bytes) -> Put:

@@ -1,16 +1,17 @@
-"""One partition's memory, or that of some neighbouring ones in a small store: plain dicts from key to record.
+"""One partition's memory, or that of some neighbouring ones in a small store: rows from key to record.
 
-Here lives the container and the bytes its dicts take. Never here: which record is kept or thrown out.
+Here lives the container and the bytes its rows take. Never here: which record is kept or thrown out.
 
-Dicts of ``bytes`` are nothing to the cyclic garbage collector, and they remember the order of insertion, which makes each
-of them the first-in-first-out queue of its partition. 16384 small dicts take less per record than one big one, and
-none ever stalls a node while it grows.
+Rows are nothing to the cyclic garbage collector, and they remember the order of insertion, which makes each of them the
+first-in-first-out queue of its partition. 16384 small ones take less per record than one big one, and none ever stalls a
+node while it grows.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from kvcache.store.rows import EMPTY_ROWS_BYTES, Shared, new_rows
 from kvcache.store.sizes import DICT_BYTES, Ledger
 from kvcache_client.protocol.record import NEVER
 
@@ -25,12 +26,13 @@ class Table:
 
     __slots__ = ("graves", "graves_size", "main", "main_size", "number", "small", "small_size")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, shared: Shared | None = None) -> None:
         self.number = number
-        self.small: dict[bytes, bytes] = {}
-        self.main: dict[bytes, bytes] = {}
+        self.small = new_rows(shared)
+        self.main = new_rows(shared)
         self.graves: dict[bytes, bytes] = {}
-        self.small_size = self.main_size = self.graves_size = _EMPTY_SIZE
+        self.small_size = self.main_size = self.small.__sizeof__()
+        self.graves_size = _EMPTY_SIZE
 
     def find(self, key: bytes) -> bytes | None:
         """Return the record of ``key`` that is not a tombstone, expired or not."""
@@ -38,33 +40,27 @@ class Table:
 
     def due(self, now6: bytes, most: int) -> list[bytes]:
         """Return keys of records that have expired by ``now6``, the time as six big-endian bytes; at most ``most``."""
-        homes = (self.main, self.small)
-        return [key for home in homes for key, record in home.items() if record[8:14] <= now6][:most]
+        due = self.main.due(now6, most)
+        return due + self.small.due(now6, most - len(due))
 
     def times(self, first_ms: int, end_ms: int) -> list[int]:
         """Return when records expire, from one time to before another, each time once; ``NEVER`` is no time."""
-        first, end = first_ms.to_bytes(6, "big"), min(end_ms, NEVER).to_bytes(6, "big")
-        homes = (self.main, self.small)
-        expiries = {at for home in homes for record in home.values() if first <= (at := record[8:14]) < end}
-        return list(map(int.from_bytes, expiries))
+        end_ms = min(end_ms, NEVER)
+        return list(self.main.times(first_ms, end_ms) | self.small.times(first_ms, end_ms))
 
     def measure(self) -> int:
-        """Return by how many bytes the dicts of live records have grown since they were last measured."""
+        """Return by how many bytes the rows of live records have grown since they were last measured."""
         before = self.small_size + self.main_size
         self.small_size = self.small.__sizeof__()
         self.main_size = self.main.__sizeof__()
         return self.small_size + self.main_size - before
 
     def tighten(self) -> int:
-        """Build dicts of live records anew that have just grown; return by how many bytes they grew in all.
-
-        A dict that is full makes itself three times as large as it need be, to grow on. One of a steady length, whose records
-        come and go, does so again and again and is never half full.
-        """
+        """Give back what rows that have just grown took in advance; return by how many bytes they grew in all."""
         if self.small.__sizeof__() > self.small_size:
-            self.small = _tight(self.small)
+            self.small.tighten()
         if self.main.__sizeof__() > self.main_size:
-            self.main = _tight(self.main)
+            self.main.tighten()
         return self.measure()
 
     def measure_graves(self) -> int:
@@ -74,13 +70,13 @@ class Table:
         return self.graves_size - before
 
     def shrink(self) -> int:
-        """Give back the room of dicts of live records that are mostly empty; return by how many bytes they grew (at most 0).
+        """Give back the room of rows that are mostly empty; return by how many bytes they grew (at most 0).
 
-        A dict never shrinks on removal. Callers come here when a length passes a power of two on its way down, so that the
-        look costs next to nothing on average.
+        Callers come here when a length passes a power of two on its way down, so that the look costs next to nothing on
+        average.
         """
-        self.small = _compact(self.small)
-        self.main = _compact(self.main)
+        self.small.compact()
+        self.main.compact()
         return self.measure()
 
     def shrink_graves(self) -> int:
@@ -98,32 +94,26 @@ def _compact(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return dict(table.items())  # entry by entry: a copy of a dict with holes is larger than it need be
 
 
-def _tight(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    length = len(table)
-    room = (1 << (3 * length // 2).bit_length()) * 2 // 3  # of a dict that is built from another one
-    if room - length < length >> 3:  # full again at once
-        return table
-    return {**table}
-
-
 _EMPTY_SIZE: Final = {}.__sizeof__()
 _SPARSE_BYTES: Final = 120  # a full dict takes 26 to 60 bytes per entry
 _SPARSE_FLOOR: Final = _EMPTY_SIZE + 8
 
 _SLOTS_BYTES: Final = 96
-TABLE_BYTES: Final = _SLOTS_BYTES + 3 * (_EMPTY_SIZE + DICT_BYTES)
+TABLE_BYTES: Final = _SLOTS_BYTES + 2 * EMPTY_ROWS_BYTES + _EMPTY_SIZE + DICT_BYTES
 """What an empty table takes."""
 
 EMPTY_TABLE: Final = Table(-1)
 """Stands for every partition that holds nothing, so that a read needs no test for one. Never written to."""
 
 
-def open_table(tables: list[Table], number: int, ledger: Ledger, sharing: int = 1) -> Table:
+def open_table(
+    tables: list[Table], number: int, ledger: Ledger, sharing: int = 1, shared: Shared | None = None
+) -> Table:
     """Return the table of a partition, a new one if it held nothing. ``sharing`` partitions have it together."""
     table = tables[number]
     if table is EMPTY_TABLE:
         first = number - number % sharing
-        table = Table(first)
+        table = Table(first, shared)
         tables[first : first + sharing] = [table] * len(tables[first : first + sharing])
         ledger.used += TABLE_BYTES
     return table

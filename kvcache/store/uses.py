@@ -16,37 +16,31 @@ from typing import Final
 
 from kvcache.store.sizes import Ledger
 
-__all__ = ["MAX_USES", "TAG_MASK", "TAG_SHIFT", "UseCounts"]
+__all__ = ["MAX_USES", "UseCounts"]
 
 MAX_USES: Final = 3
 """Where a counter stops."""
 
-TAG_SHIFT: Final = 40
-TAG_MASK: Final = 0xFFFC
-"""The part of the hash, shifted down by ``TAG_SHIFT``, that a counter carries above its two bits."""
+_TAG_SHIFT: Final = 40
+_TAG_MASK: Final = 0xFFFC
+"""The part of the hash, shifted down by ``_TAG_SHIFT``, that a counter carries above its two bits."""
 
-_AT_START: Final = 2048
 _PER_RECORD: Final = 2
+
+_ROOM_AT_START: Final = 1024
 _SLOT_BYTES: Final = 2
 
 
 class UseCounts:
-    """Counters from 0 to ``MAX_USES`` for up to ``room`` keys.
+    """Counters from 0 to ``MAX_USES`` for up to ``room`` keys."""
 
-    ``slots`` and ``mask`` are public for the read path, which leaves out ``count`` when the counter is at its end, in either
-    of its places (every sixth key that is read often stands in the second)::
-
-        full = (hash(key) >> TAG_SHIFT & TAG_MASK) + MAX_USES
-        slots[hash(key) & mask] == full or slots[hash(key) & mask ^ 1] == full
-    """
-
-    __slots__ = ("_ledger", "mask", "room", "slots")
+    __slots__ = ("_ledger", "_mask", "_slots", "room")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.slots = array("H", bytes(_AT_START * _SLOT_BYTES))
-        self.mask = _AT_START - 1
-        self.room = _AT_START // _PER_RECORD
+        self._slots = array("H", bytes(_ROOM_AT_START * _PER_RECORD * _SLOT_BYTES))
+        self._mask = _ROOM_AT_START * _PER_RECORD - 1
+        self.room = _ROOM_AT_START
         ledger.used += self.cost()
 
     def hit(self, key: bytes) -> None:
@@ -55,10 +49,10 @@ class UseCounts:
 
     def count(self, digest: int) -> None:
         """Count a use of the key with this hash; if others have both its places, the first one's counter is lowered instead."""
-        slots, tag = self.slots, digest >> TAG_SHIFT & TAG_MASK
+        slots, tag = self._slots, digest >> _TAG_SHIFT & _TAG_MASK
         place = self._place(digest)
         slot = slots[place]
-        if slot & TAG_MASK != tag:
+        if slot & _TAG_MASK != tag:
             slots[place] = slot - 1 if slot & MAX_USES else tag + 1
         elif slot & MAX_USES != MAX_USES:
             slots[place] = slot + 1
@@ -69,51 +63,48 @@ class UseCounts:
 
     def take(self, key: bytes) -> int:
         """Return how many uses of ``key`` are counted, and forget them."""
-        digest, slots = hash(key), self.slots
-        place, tag = digest & self.mask, digest >> TAG_SHIFT & TAG_MASK
+        digest, slots = hash(key), self._slots
+        place, tag = digest & self._mask, digest >> _TAG_SHIFT & _TAG_MASK
         slot = slots[place]
-        if slot & TAG_MASK != tag:
+        if slot & _TAG_MASK != tag:
             place ^= 1
             slot = slots[place]
-            if slot & TAG_MASK != tag:
+            if slot & _TAG_MASK != tag:
                 return 0
         slots[place] = 0
         return slot & MAX_USES
 
-    def spend(self, key: bytes, price: int = 1) -> bool:
-        """Take ``price`` off the uses of ``key``, if there are as many; return whether there were."""
-        digest = hash(key)
-        enough = self[digest] >= price
-        if enough:
-            self.slots[self._place(digest)] -= price
-        return enough
+    def give(self, key: bytes, uses: int) -> None:
+        """Count so many uses of ``key`` at once."""
+        for _ in range(uses):
+            self.hit(key)
 
     def __getitem__(self, digest: int) -> int:
         """Return how many uses are counted of the key with this hash."""
-        slot = self.slots[self._place(digest)]
-        return slot & MAX_USES if slot & TAG_MASK == digest >> TAG_SHIFT & TAG_MASK else 0
+        slot = self._slots[self._place(digest)]
+        return slot & MAX_USES if slot & _TAG_MASK == digest >> _TAG_SHIFT & _TAG_MASK else 0
 
     def _place(self, digest: int) -> int:
         # Where the key is counted; else a place that is free; else the first of its two.
-        slots, tag = self.slots, digest >> TAG_SHIFT & TAG_MASK
-        first = digest & self.mask
-        if slots[first] & TAG_MASK == tag:
+        slots, tag = self._slots, digest >> _TAG_SHIFT & _TAG_MASK
+        first = digest & self._mask
+        if slots[first] & _TAG_MASK == tag:
             return first
         second = first ^ 1
-        if slots[second] & TAG_MASK == tag or (slots[first] & MAX_USES and not slots[second] & MAX_USES):
+        if slots[second] & _TAG_MASK == tag or (slots[first] & MAX_USES and not slots[second] & MAX_USES):
             return second
         return first
 
     def double(self) -> None:
         """Make room for twice as many keys. A key's new place is the old one or its copy in the new half."""
         self._ledger.used += self.cost()
-        self.slots = self.slots + self.slots
-        self.mask = len(self.slots) - 1
+        self._slots = self._slots + self._slots
+        self._mask = len(self._slots) - 1
         self.room *= 2
 
     def cost(self) -> int:
         """Return the bytes that the counters take."""
-        return len(self.slots) * _SLOT_BYTES
+        return len(self._slots) * _SLOT_BYTES
 
     def __repr__(self) -> str:
-        return f"<UseCounts slots={len(self.slots)} room={self.room}>"
+        return f"<UseCounts slots={len(self._slots)} room={self.room}>"

@@ -21,7 +21,9 @@ import msgpack
 from kvcache.events import journal
 from kvcache.service.checks import shown
 from kvcache.service.later import Fields, Held, Later
+from kvcache.service.reads import Reads
 from kvcache.transport.handshake import Handshake
+from kvcache.transport.reply_buffer import ReplyBuffer
 from kvcache.transport.stream_port import StreamPort
 from kvcache.transport.watch import SAMPLED
 from kvcache_client.protocol.errors import (
@@ -47,9 +49,6 @@ _SLICE: Final = 16
 """Messages whose replies leave together. A rest of less than half as many goes with the last of them, so 23 large values are
 the most by which the output can be over its limit."""
 
-_PACKER_BYTES: Final = 1024
-"""Where a packer's buffer starts; its own default is 256 KiB, for each of ten thousand connections."""
-
 _SILENCE_SECONDS: Final = 0.05
 """After what silence a peer is taken to send nothing more."""
 
@@ -69,11 +68,12 @@ class StreamConnection(asyncio.Protocol):
         self._on_close = on_close
         self._frame_limit = limits.value_limit + FRAME_SLACK
         self._reader = FrameReader(self._frame_limit, first_limit=HELLO_BYTES)
-        self._packer = msgpack.Packer(autoreset=False, buf_size=_PACKER_BYTES)
+        self._replies = ReplyBuffer(limits.output_bytes)
         self._transport: asyncio.Transport | None = None
         handshake = Handshake(port.service, port.guard, network, limits.refusal_seconds, self._admit)
         self._handlers = handshake.handlers
         self._introduced = False
+        self._may_read = False
         self._quiet = False
         self._sheddable = True
         self._held: list[Message] = []
@@ -119,7 +119,7 @@ class StreamConnection(asyncio.Protocol):
         holding.partial += size
         if holding.partial > self._limits.partial_bytes_total and self._reader.broken is None:
             self._counters.crowded += 1
-            self._packer.pack((PUSH_ID, Overloaded.code, "too much of unfinished frames is held already", None))
+            self._replies.pack((PUSH_ID, Overloaded.code, "too much of unfinished frames is held already", None))
             self.close()
 
     def _whole_again(self) -> None:
@@ -160,23 +160,39 @@ class StreamConnection(asyncio.Protocol):
         return True
 
     def _execute(self, messages: list[Message]) -> None:
-        pack = self._packer.pack
         self._counters.requests = requests = self._counters.requests + len(messages)
         started = 0.0 if requests % SAMPLED else self._watch.clock()
-        remaining = iter(messages)
-        for message in remaining:
+        reads = self._service.reads if self._may_read else None
+        at = 0
+        while at < len(messages):
+            if reads is not None and (after := self._read(reads, messages, at)) != at:
+                at = after
+                continue
+            message = messages[at]
+            at += 1
             try:
-                pack(self._handlers[message[1]](message))
+                self._replies.pack(self._handlers[message[1]](message))
             except Later as later:
                 self._reply_later(message, later)
             except Held as held:
                 held.take(self, partial(self._reply_held, message))
             except Exception as error:  # noqa: BLE001  # the edge: every failure becomes a reply
                 if self._refuse(message, error):
-                    self._counters.requests -= sum(1 for _ in remaining)
+                    self._counters.requests -= len(messages) - at
                     return
         if started:
             self._watch.sampled(messages, self._watch.clock() - started)
+
+    def _read(self, reads: Reads, messages: list[Message], at: int) -> int:
+        """Answer the GETs that stand from an index on; returns the index behind them."""
+        store = self._service.store
+        answered = reads.answer(messages, at, store.now6)
+        if answered is None:
+            return at
+        replies, at, hits = answered
+        store.hits += hits
+        self._replies.add(replies)
+        return at
 
     def _reply_later(self, message: Message, later: Later) -> None:
         """Send the reply when it comes; what follows on this connection does not wait for it."""
@@ -203,7 +219,7 @@ class StreamConnection(asyncio.Protocol):
         if work.cancelled():
             self._refuse(message, NotReady("the node is stopping"))
         elif (error := work.exception()) is None:
-            self._packer.pack((message[0], *later.fields(work.result())))
+            self._replies.pack((message[0], *later.fields(work.result())))
         elif isinstance(error, Exception):
             self._refuse(message, error)
         self._send()
@@ -215,13 +231,14 @@ class StreamConnection(asyncio.Protocol):
         if isinstance(reply, KvCacheError):
             self._refuse(message, reply)
         else:
-            self._packer.pack((message[0], *reply))
+            self._replies.pack((message[0], *reply))
         self._send()
 
     def _admit(self, role: int) -> None:
         self._handlers = self._service.handlers_of(role)
         self._sheddable = role == Role.CLIENT  # what keeps the cluster whole is not what must wait
         self._introduced = True
+        self._may_read = Verb.GET in self._handlers
         self._reader.limit = self._frame_limit
 
     def _refuse(self, message: Any, error: Exception) -> bool:
@@ -234,7 +251,7 @@ class StreamConnection(asyncio.Protocol):
         self._counters.failed += 1
         number = message[0] if isinstance(message, tuple) and message and isinstance(message[0], int) else PUSH_ID
         detail = error.detail if isinstance(error.detail, int | bytes) else None
-        self._packer.pack((number, error.code or NodeFault.code, str(error)[:_TEXT], detail))
+        self._replies.pack((number, error.code or NodeFault.code, str(error)[:_TEXT], detail))
         if error.closes_connection:
             self._counters.malformed += isinstance(error, MalformedFrame)
             self.close()
@@ -258,16 +275,9 @@ class StreamConnection(asyncio.Protocol):
     def _send(self) -> None:
         if self._transport is None or self._closed:
             return
-        packed = self._packer.bytes()
-        if not packed:  # nothing may be written after an end, not even nothing
-            return
-        self._transport.write(packed)
-        if len(packed) > self._limits.output_bytes:
-            self._packer = msgpack.Packer(
-                autoreset=False, buf_size=_PACKER_BYTES
-            )  # a packer never gives back what it has grown to
-        else:
-            self._packer.reset()
+        replies = self._replies.take()
+        if replies:  # nothing may be written after an end, not even nothing
+            self._transport.write(replies)
 
     def push_epoch(self, epoch: int) -> None:
         """Tell the peer that there is a newer topology."""
@@ -329,7 +339,7 @@ class StreamConnection(asyncio.Protocol):
     def _break_off(self, error: KvCacheError) -> None:
         """Say why, and close: after a broken frame there is no way back into step."""
         self._counters.malformed += 1
-        self._packer.pack((PUSH_ID, error.code, str(error), None))
+        self._replies.pack((PUSH_ID, error.code, str(error), None))
         self.close()
 
     def finish(self) -> None:

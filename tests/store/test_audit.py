@@ -204,7 +204,7 @@ def test_a_write_to_the_table_that_stands_for_empty_ones_is_found(sound: Store) 
             sound.check()
     finally:
         del EMPTY_TABLE.small[b"key"]
-        EMPTY_TABLE.small = {}
+        EMPTY_TABLE.small.clear()
 
 
 def test_many_faults_are_told_in_one_error_of_bounded_length(sound: Store) -> None:

@@ -5,7 +5,7 @@ import pytest
 from kvcache.store.eviction import S3Fifo
 from kvcache.store.sizes import Ledger, entry_cost
 from kvcache.store.table import EMPTY_TABLE, Table, open_table
-from kvcache.store.uses import MAX_USES
+from kvcache.store.uses import MAX_USES, UseCounts
 
 PARTITIONS = 4
 
@@ -21,7 +21,7 @@ class Cache:
         self.evicted: list[bytes] = []
 
     def table(self, key: bytes) -> Table:
-        return open_table(self.tables, sum(key) % PARTITIONS, self.ledger)
+        return open_table(self.tables, sum(key) % PARTITIONS, self.ledger, 1, self.policy.shared)
 
     def holds(self, key: bytes) -> bool:
         return self.table(key).find(key) is not None
@@ -31,7 +31,7 @@ class Cache:
 
     def use(self, key: bytes, times: int = 1) -> None:
         for _ in range(times):
-            self.policy.uses.hit(key)
+            assert self.table(key).main.read(key) or self.table(key).small.read(key)
 
     def read(self, key: bytes) -> bool:
         if self.holds(key):
@@ -198,27 +198,37 @@ def test_a_use_counter_stops_and_one_round_in_the_main_queue_costs_one_use() -> 
     cache = Cache(1_000)
     cache.add(b"key")
     cache.use(b"key", 10)
-    assert cache.policy.uses.of(b"key") == MAX_USES
+    assert cache.table(b"key").small.uses_of(b"key") == MAX_USES
     assert cache.evict() == b"key"  # the only record there is goes, if one has to
 
 
-def test_the_counters_grow_with_the_records_and_keep_what_they_counted() -> None:
+def test_what_was_counted_stays_counted_while_records_come() -> None:
     cache = Cache(5_000)
     cache.add(b"key")
     cache.use(b"key", 2)
-    before = cache.policy.uses.room
     touch(cache, names(4_000, b"other"))
-    assert cache.policy.uses.room >= 4 * before
-    assert cache.policy.uses.of(b"key") >= 2
-    assert cache.policy.uses.room >= len(cache.policy)
+    assert cache.table(b"key").small.uses_of(b"key") >= 2
+    assert not isinstance(cache.policy.shared, UseCounts) or cache.policy.shared.room >= len(cache.policy)
 
 
-def test_the_ghost_appears_with_the_first_eviction_and_is_paid_for() -> None:
-    cache = Cache(100)
-    touch(cache, names(100, b"key"))
+def test_the_ghost_grows_with_records_that_become_smaller() -> None:
+    cache = Cache(1_000)
+    touch(cache, names(1_001, b"key"))
     before = cache.policy.cost()
-    touch(cache, names(1, b"more"))
-    assert cache.policy.cost() > before
+    cache.room = 5_000
+    touch(cache, names(5_001, b"more"))
+    assert cache.policy.cost() > before + 4 * 4 * 1_000
+    assert cache.ledger.used > 0
+
+
+def test_the_ghost_grows_while_it_remembers_nothing_and_is_paid_for() -> None:
+    cache = Cache(1_000)
+    before = cache.policy.cost()
+    touch(cache, names(1_000, b"key"))
+    full = cache.policy.cost()
+    assert full >= before + 4 * 1_000
+    touch(cache, names(1_000, b"more"))  # from now on it remembers
+    assert cache.policy.cost() - full < 4 * 1_000
 
 
 def test_a_partition_thrown_away_whole_leaves_the_order_of_the_others() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kvcache.store import Store
-from kvcache.store.sizes import entry_cost
+from kvcache.store.rows import cost_of
 from kvcache_client.protocol.record import NEVER, make_record
 
 FOLDER = Path(os.environ.get("KVCACHE_TRACES") or Path(__file__).parents[2].parent / "shared" / "data")
@@ -110,7 +110,7 @@ def test_the_store_hits_as_often_as_the_book_says_and_not_less_than_an_lru(
     make_store: Callable[..., Store], requests: list[int], percent: int
 ) -> None:
     room = len(set(requests)) * percent // 100
-    store = make_store(room * entry_cost(bytes(8), RECORD) + (1 << 20) - 1)
+    store = make_store(room * cost_of(bytes(8), RECORD) + (1 << 20) - 1)
     ours = ratio_of(through(store, requests, room))
     assert len(store) == room
     by_the_book, plain = ratio_of(book(requests, room)), ratio_of(lru(requests, room))

@@ -110,4 +110,4 @@ def test_a_key_that_stays_is_met_once_whatever_comes_and_goes_around_it(store: S
 def test_a_scan_counts_no_use(store: Store) -> None:
     store.put(0, b"key", value(1))
     store.scan(0, b"", PLENTY, True)
-    assert (store.statistics().hits, store.statistics().misses, store.uses.of(b"key")) == (0, 0, 0)
+    assert (store.statistics().hits, store.statistics().misses, store.tables[0].small.uses_of(b"key")) == (0, 0, 0)

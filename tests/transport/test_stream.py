@@ -166,14 +166,14 @@ def test_a_bug_costs_one_reply_and_one_traceback(stream, caplog):
     def broken(message):
         raise ZeroDivisionError("a secret")
 
-    stream.service.add({Verb.GET: broken})
-    stream.feed(PING, pack_message(4, int(Verb.GET), b"k"), PING)
+    stream.service.add({Verb.HEAD: broken})
+    stream.feed(PING, pack_message(4, int(Verb.HEAD), b"k"), PING)
     replies = stream.replies()
     assert [reply[:2] for reply in replies] == [(2, 0), (4, NodeFault.code), (2, 0)]
     assert "secret" not in replies[1][2]
     assert (stream.counters.faults, stream.counters.failed) == (1, 1)
     (line,) = caplog.records
-    assert (line.levelno, line.getMessage()) == (logging.ERROR, "bug in GET")
+    assert (line.levelno, line.getMessage()) == (logging.ERROR, "bug in HEAD")
     assert line.exc_info[0] is ZeroDivisionError
 
 

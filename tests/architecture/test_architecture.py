@@ -12,6 +12,7 @@ import io
 import subprocess
 import sys
 import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -199,6 +200,20 @@ def assigned(tree: ast.Module) -> set[str]:
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest takes them for one module, and collects neither."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name, count in names.items() if count > 1} == set()
+
+
+def test_c_sources_keep_to_their_budget() -> None:
+    sources = [path for ending in ("*.c", "*.h") for path in (ROOT / "kvcache").rglob(ending)]
+    assert sources
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    assert {name: lines for name, lines in lengths.items() if lines > FILE_LINES} == {}
+    assert all(path.read_text(encoding="utf-8").startswith(("/*", "#include", "#define")) for path in sources)
 
 
 def test_every_module_keeps_to_its_budget() -> None:

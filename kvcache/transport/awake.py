@@ -80,6 +80,7 @@ class AwakeNode:
             self._again()
             return
         lost = (self._now() - self._began) - (self._worked() - self._worked_then)
+        # What the first look finds pays too, though a sleep would not have begun: of four callers the others are soon to follow.
         paid = came and lost < _OTHERS_RAN
         self._polling.ended(paid)
         if paid:  # and what came is answered: the next wait

@@ -77,7 +77,7 @@ Entry *look_up(Call *call, PyObject *key)
     return partition < 0 ? NULL : look(call, partition, key);
 }
 
-int is_get(const Reads *reads, PyObject *message)
+static int is_get(const Reads *reads, PyObject *message)
 {
     if (!PyTuple_CheckExact(message) || PyTuple_GET_SIZE(message) != 3) {
         return 0;

@@ -33,8 +33,6 @@ typedef struct {
 /* Returns -1 with an exception set if `now6` is no time. */
 int call_begin(Call *call, Reads *reads, PyObject *now6);
 
-int is_get(const Reads *reads, PyObject *message);
-
 /* Returns 1 if the message was a GET and is answered, 0 if it is for Python, -1 with an exception set. */
 int answer_one(Call *call, PyObject *message);
 

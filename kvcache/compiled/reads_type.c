@@ -38,9 +38,6 @@ static PyObject *answer(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (start < 0 || start >= PyList_GET_SIZE(args[0])) {
         return PyErr_Format(PyExc_IndexError, "no message %zd of %zd", start, PyList_GET_SIZE(args[0]));
     }
-    if (!is_get(reads, PyList_GET_ITEM(args[0], start))) {
-        Py_RETURN_NONE;
-    }
     Call call;
     if (call_begin(&call, reads, args[2]) < 0) {
         return NULL;
@@ -49,6 +46,9 @@ static PyObject *answer(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (end < 0) {
         replies_free(&reads->replies);
         return NULL;
+    }
+    if (end == start) {
+        Py_RETURN_NONE;
     }
     return Py_BuildValue("Nnn", replies_take(&reads->replies), end, call.hits);
 }
@@ -158,7 +158,7 @@ static PyMethodDef methods[] = {
     {"answer_for", answer_for, METH_VARARGS,
      "Answer reads of the partitions that a bytearray marks, by the seed of their cluster."},
     {"answer", (PyCFunction)(void (*)(void))answer, METH_FASTCALL,
-     "Answer GETs up to the first message that is for somebody else; return replies, its index, and hits."},
+     "Answer GETs up to the first message that is for somebody else; return replies, its index, and hits, or None."},
     {"find_many", (PyCFunction)(void (*)(void))find_many, METH_FASTCALL,
      "Return the live records of keys, None for each that has none or needs a refusal; and hits."},
     {NULL, NULL, 0, NULL},

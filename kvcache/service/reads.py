@@ -24,7 +24,7 @@ class Reads(Protocol):
     def answer(self, messages: list[Message], start: int, now6: bytes, /) -> tuple[bytes, int, int] | None:
         """Answer the GETs from ``start`` on, up to the first message that is for somebody else.
 
-        Returns the packed replies, the index of that message, and how many had a record; None if the first is no GET.
+        Returns the packed replies, the index of that message, and how many had a record; None if that is the first one.
         """
 
     def find_many(self, keys: Message, start: int, now6: bytes, room: int, /) -> tuple[list[Any], int]:

@@ -19,10 +19,15 @@ from kvcache.store.sizes import DICT_BYTES, Ledger, entry_cost
 from kvcache.store.uses import UseCounts
 from kvcache_client.protocol.record import EXPIRY, expiry_of
 
-__all__ = ["EMPTY_ROWS_BYTES", "RECORD_BYTES", "Rows", "Shared", "cost_of", "new_rows", "new_shared"]
+__all__ = ["EMPTY_ROWS_BYTES", "RECORD_BYTES", "Rows", "Shared", "cost_of", "is_sparse", "new_rows", "new_shared"]
 
 _SPARSE_BYTES: Final = 120  # a full dict takes 26 to 60 bytes per entry
 _SPARSE_FLOOR: Final = {}.__sizeof__() + 8
+
+
+def is_sparse(table: dict[bytes, bytes]) -> bool:
+    """Say whether most of the room of a dict is unused: it never shrinks on removal."""
+    return table.__sizeof__() > _SPARSE_FLOOR + _SPARSE_BYTES * len(table)
 
 
 Shared: TypeAlias = UseCounts | Any
@@ -94,8 +99,8 @@ class Rows(dict[bytes, bytes]):
             self._rebuild()
 
     def compact(self) -> None:
-        """Give back room if most of it is unused: a dict never shrinks on removal."""
-        if self.__sizeof__() > _SPARSE_FLOOR + _SPARSE_BYTES * len(self):
+        """Give back room if most of it is unused."""
+        if is_sparse(self):
             self._rebuild()
 
     def _rebuild(self) -> None:

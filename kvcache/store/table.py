@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kvcache.store.rows import EMPTY_ROWS_BYTES, Shared, new_rows
+from kvcache.store.rows import EMPTY_ROWS_BYTES, Shared, is_sparse, new_rows
 from kvcache.store.sizes import DICT_BYTES, Ledger
 from kvcache_client.protocol.record import NEVER
 
@@ -81,23 +81,15 @@ class Table:
 
     def shrink_graves(self) -> int:
         """Do the same for the dict of tombstones."""
-        self.graves = _compact(self.graves)
+        if is_sparse(self.graves):
+            self.graves = dict(self.graves.items())  # entry by entry, as ``Rows`` does
         return self.measure_graves()
 
     def __repr__(self) -> str:
         return f"<Table {self.number} small={len(self.small)} main={len(self.main)} graves={len(self.graves)}>"
 
 
-def _compact(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    if table.__sizeof__() <= _SPARSE_FLOOR + _SPARSE_BYTES * len(table):
-        return table
-    return dict(table.items())  # entry by entry: a copy of a dict with holes is larger than it need be
-
-
 _EMPTY_SIZE: Final = {}.__sizeof__()
-_SPARSE_BYTES: Final = 120  # a full dict takes 26 to 60 bytes per entry
-_SPARSE_FLOOR: Final = _EMPTY_SIZE + 8
-
 _SLOTS_BYTES: Final = 96
 TABLE_BYTES: Final = _SLOTS_BYTES + 2 * EMPTY_ROWS_BYTES + _EMPTY_SIZE + DICT_BYTES
 """What an empty table takes."""

@@ -142,7 +142,7 @@ class Channel:
         if self.timeout != wait:
             self._wait_at_most(wait)
         try:
-            self._sock.sendall(link.output())
+            self._send(link.output())
         except OSError as error:
             self._break(error)  # also when time ran out: half a frame is on its way
         else:
@@ -169,7 +169,7 @@ class Channel:
         try:
             self._wait_until(deadline)
             if len(output) <= _DUPLEX_BYTES:
-                self._sock.sendall(output)
+                self._send(output)
             else:
                 self._send_and_receive(output, deadline)
         except (OSError, KvCacheError) as error:
@@ -217,6 +217,12 @@ class Channel:
             return
         except (OSError, KvCacheError) as error:
             self._break(error)
+
+    def _send(self, output: bytes) -> None:
+        # Not sendall at once: gevent's makes a system call and a timer before it sends, and all of a request nearly always fits.
+        sent = self._sock.send(output)
+        if sent != len(output):
+            self._sock.sendall(memoryview(output)[sent:])
 
     def _send_and_receive(self, output: bytes, deadline: float) -> None:
         view = memoryview(output)

@@ -85,16 +85,24 @@ def _redis(memory_mib: int) -> Iterator[BudgetedServer]:
 @contextlib.contextmanager
 def _memcached(memory_mib: int) -> Iterator[BudgetedServer]:
     with contextlib.ExitStack() as stack:
-        client_of = package("pymemcache").Client
+        pymemcache = package("pymemcache")
         server, port = _started(stack, "memcached", lambda port: memcached_command(port, memory_mib, *_CLASSES_DOUBLE))
-        client = client_of(("127.0.0.1", port), no_delay=True, default_noreply=False, timeout=_TIMEOUT)
+        client = pymemcache.Client(("127.0.0.1", port), no_delay=True, default_noreply=False, timeout=_TIMEOUT)
         stack.callback(client.close)
 
         def holds(keys: list[bytes]) -> set[bytes]:
             return set(client.get_many(keys))
 
+        def taken(key: bytes, value: bytes) -> bool:
+            with contextlib.suppress(pymemcache.MemcacheServerError):  # "out of memory storing object", now and then
+                return bool(client.set(key, value))
+            return False
+
         def store(values: Mapping[bytes, bytes]) -> int:
-            return len(client.set_many(values))
+            try:
+                return len(client.set_many(values))
+            except pymemcache.MemcacheServerError:  # it does not say which key that was
+                return sum(not taken(*each) for each in values.items())
 
         yield BudgetedServer(server, holds, store, lambda: int(client.stats()[b"curr_items"]))
 

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from loadtests import CannotRun
 from loadtests.curves import __main__ as command
 from loadtests.curves.axes import AXES, Point, points
 from loadtests.curves.budgets import LEAST_MIB, SHARES, budgets_mib, footprint
 from loadtests.curves.hit_ratio import BATCH, HitPoint, batches, replayed
 from loadtests.curves.report import curves_page, print_summary
 from loadtests.curves.results import LoadRow, Results, judge
+from loadtests.curves.servers import SYSTEMS
 from loadtests.trace import key_of
 
 MIB = 1 << 20
@@ -82,6 +84,15 @@ def test_a_replay_in_batches_hits_exactly_as_often_as_one_request_at_a_time() ->
 
 def test_refused_stores_are_counted() -> None:
     assert replayed([(1, 5), (2, 5), (1, 5)], lambda keys: set(), len) == (0, 3)
+
+
+def test_a_value_that_memcached_refuses_is_counted_and_the_others_are_stored() -> None:
+    try:
+        with SYSTEMS["memcached"](4) as server:
+            assert server.store({b"first": b"1", b"large": bytes(2 * MIB), b"last": b"2"}) == 1
+            assert server.holds([b"first", b"large", b"last"]) == {b"first", b"last"}
+    except CannotRun as reason:
+        pytest.skip(str(reason))
 
 
 # --- axes

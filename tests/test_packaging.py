@@ -150,6 +150,10 @@ def a_compiler_that_fails(tree: Path) -> dict[str, str]:
     return {"CC": "/bin/false"}
 
 
+def flags_with_an_open_quote(tree: Path) -> dict[str, str]:
+    return {"CFLAGS": '-DNAME="half'}
+
+
 def a_source_that_is_no_c(tree: Path) -> dict[str, str]:
     (tree / "kvcache/compiled/answer.c").write_text("long answer(void) { return }\n")
     return {}
@@ -164,7 +168,14 @@ def not_wanted(tree: Path) -> dict[str, str]:
     return {"KVCACHE_COMPILED": "0"}
 
 
-OBSTACLES = [no_compiler, a_compiler_that_fails, a_source_that_is_no_c, no_headers_of_python, not_wanted]
+OBSTACLES = [
+    no_compiler,
+    a_compiler_that_fails,
+    flags_with_an_open_quote,
+    a_source_that_is_no_c,
+    no_headers_of_python,
+    not_wanted,
+]
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)

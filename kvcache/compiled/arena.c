@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     SEGMENT_BYTES = 32 * 1024,
@@ -168,6 +169,13 @@ static int open_segment(struct arena *arena)
     return 0;
 }
 
+/* Where pages are larger than segments (64 KiB on some ARM kernels), to give back one would wipe out its neighbour. */
+static int is_whole_pages(void)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    return page > 0 && SEGMENT_BYTES % page == 0;
+}
+
 static void close_segment(struct arena *arena, struct segment *segment)
 {
     struct segment *last = arena->segments.items[--arena->segments.count];
@@ -175,7 +183,7 @@ static void close_segment(struct arena *arena, struct segment *segment)
     arena->living[segment->index] = arena->living[last->index];
     last->index = segment->index;
     arena->spares.items[arena->spares.count++] = segment;
-    if (arena->spares.count > WARM_SPARES) {
+    if (arena->spares.count > WARM_SPARES && is_whole_pages()) {
         void *colder = arena->spares.items[arena->spares.count - 1 - WARM_SPARES];
         (void)madvise(colder, SEGMENT_BYTES, MADV_DONTNEED);
     }

@@ -9,6 +9,7 @@ An editable install that has no new module loses the old one too: what runs is w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -109,7 +110,7 @@ def _built(folder: Path, scratch: Path, choice: str) -> Path | None:
     try:
         command.ensure_finalized()
         command.run()
-    except (BaseError, CCompilerError, OSError) as error:
+    except (BaseError, CCompilerError, OSError, ValueError) as error:  # a ValueError: CC or CFLAGS with an open quote
         raise CannotCompile(_failure(error)) from error
     return Path(command.get_ext_fullpath(MODULE))
 
@@ -133,4 +134,6 @@ def _put(built: Path, folder: Path) -> None:
         shutil.copy(built, beside)
         beside.replace(folder / built.name)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise CannotCompile(f"it can't be put beside its sources: {error.strerror}") from error

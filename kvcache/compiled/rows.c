@@ -213,6 +213,14 @@ void rows_moved(struct rows *rows, const Entry *from, Entry *to)
         rows->slots = (Slot *)to->bytes;
         return;
     }
+    PyObject *key = PyBytes_FromStringAndSize((const char *)from->bytes, from->key_size);
+    if (key != NULL) { /* by tags, eight at a time */
+        Py_ssize_t at = rows_find(rows, from->bytes, from->key_size, bytes_hash(key));
+        rows->slots[at].entry = to;
+        Py_DECREF(key);
+        return;
+    }
+    PyErr_Clear();
     for (uint32_t at = rows->first; at < rows->end; at++) {
         if (rows->slots[at].entry == from) {
             rows->slots[at].entry = to;

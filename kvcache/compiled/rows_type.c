@@ -40,22 +40,22 @@ static PyObject *record_object(Entry *entry)
 
 static PyObject *pair_object(Entry *entry)
 {
-    return Py_BuildValue("y#y#", entry->bytes, (Py_ssize_t)entry->key_size, entry_record(entry),
-                         (Py_ssize_t)entry->record_size);
+    PyObject *key = key_object(entry), *record = record_object(entry);
+    return Py_BuildValue("NN", key, record); /* a tuple: from here on the entry may be gone */
 }
 
+/* Before Python 3.12 the collector runs whenever a tuple or list is made, and finalisers may change the rows: nothing that was
+ * read before that is trusted after it. */
 static PyObject *list_of(PyObject *self, PyObject *(*object)(Entry *))
 {
     const struct rows *rows = rows_of(self);
-    PyObject *list = PyList_New(rows_count(rows));
-    for (uint32_t at = rows->first; list != NULL && at < rows->end; at++) {
-        PyObject *item = object(rows->slots[at].entry);
-        if (item == NULL) {
+    PyObject *list = PyList_New(0);
+    for (uint32_t done = 0; list != NULL && done < rows_count(rows); done++) {
+        PyObject *item = object(rows->slots[rows->first + done].entry);
+        if (item == NULL || PyList_Append(list, item) < 0) {
             Py_CLEAR(list);
         }
-        else {
-            PyList_SET_ITEM(list, at - rows->first, item);
-        }
+        Py_XDECREF(item);
     }
     return list;
 }
@@ -137,15 +137,24 @@ static PyObject *pop(PyObject *self, PyObject *key)
 static PyObject *pop_oldest(PyObject *self, PyObject *Py_UNUSED(none))
 {
     struct rows *rows = rows_of(self);
+    PyObject *popped = PyTuple_New(3); /* before anything is looked at, see `list_of` */
+    if (popped == NULL) {
+        return NULL;
+    }
     if (!rows_count(rows)) {
+        Py_DECREF(popped);
         PyErr_SetString(PyExc_KeyError, "no record is left");
         return NULL;
     }
     Entry *entry = rows->slots[rows->first].entry;
-    PyObject *popped = Py_BuildValue("NNI", key_object(entry), record_object(entry), rows_uses(rows, rows->first));
-    if (popped != NULL) {
-        rows_drop(rows, rows->first);
+    PyTuple_SET_ITEM(popped, 0, key_object(entry));
+    PyTuple_SET_ITEM(popped, 1, record_object(entry));
+    PyTuple_SET_ITEM(popped, 2, PyLong_FromLong((long)rows_uses(rows, rows->first)));
+    if (PyTuple_GET_ITEM(popped, 0) == NULL || PyTuple_GET_ITEM(popped, 1) == NULL || PyTuple_GET_ITEM(popped, 2) == NULL) {
+        Py_DECREF(popped);
+        return NULL;
     }
+    rows_drop(rows, rows->first);
     return popped;
 }
 

@@ -186,7 +186,11 @@ class StreamConnection(asyncio.Protocol):
     def _read(self, reads: Reads, messages: list[Message], at: int) -> int:
         """Answer the GETs that stand from an index on; returns the index behind them."""
         store = self._service.store
-        answered = reads.answer(messages, at, store.now6)
+        try:
+            answered = reads.answer(messages, at, store.now6)
+        except Exception as error:  # noqa: BLE001  # the handlers say of each message what became of it
+            journal.say("request_bug", verb=Verb.GET.name, error_info=error)
+            return at
         if answered is None:
             return at
         replies, at, hits = answered

@@ -270,6 +270,48 @@ def test_rows_are_nothing_to_the_collector(rows):
     assert not gc.is_tracked(rows) or isinstance(rows, Rows)
 
 
+@pytest.mark.skipif(native is None, reason="not compiled")
+@pytest.mark.parametrize("change", ["grow", "clear", "pop"])
+@pytest.mark.parametrize("ask", ["items", "values", "pop_oldest"])
+def test_a_finaliser_may_change_rows_that_are_being_read(ask, change):
+    # Before Python 3.12 the collector runs in the middle of it, whenever a tuple is made.
+    rows, kept = native.Rows(native.Arena()), {b"%d" % number: b"%d" % number * 9 for number in range(1500)}
+    for key, record in kept.items():
+        rows[key] = record
+    threshold = gc.get_threshold()
+    try:
+        gc.set_threshold(100)
+        cycle = Finalised(lambda: _changed(rows, change))
+        cycle.itself = cycle
+        del cycle
+        told = getattr(rows, ask)()
+    finally:
+        gc.set_threshold(*threshold)
+    pairs = {"items": lambda: told, "values": lambda: [(each[: len(each) // 9], each) for each in told]}
+    assert all(kept.get(key, b"new") == record for key, record in pairs.get(ask, lambda: [told[:2]])())
+
+
+class Finalised:
+    """Part of a cycle; ``last`` is called when it is collected."""
+
+    def __init__(self, last: Any) -> None:
+        self.last = last
+
+    def __del__(self) -> None:
+        self.last()
+
+
+def _changed(rows: Any, change: str) -> None:
+    if change == "grow":
+        for number in range(9000):
+            rows[b"new %d" % number] = b"new"
+    elif change == "clear":
+        rows.clear()
+    else:
+        for _ in range(len(rows)):
+            rows.pop_oldest()
+
+
 def test_uses_are_counted_up_to_three_and_stay_with_a_record_that_is_replaced(rows):
     rows[b"k"], rows[b"other"] = b"v", b"w"
     for _ in range(2):

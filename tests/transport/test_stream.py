@@ -177,6 +177,19 @@ def test_a_bug_costs_one_reply_and_one_traceback(stream, caplog):
     assert line.exc_info[0] is ZeroDivisionError
 
 
+def test_what_fails_among_reads_is_said_and_the_handlers_answer_each(stream, caplog):
+    class Broken:
+        def answer(self, messages, at, now6):
+            raise MemoryError
+
+    stream.ask(int(Verb.PUT), 9, b"k", RECORD)
+    stream.service.reads = Broken()
+    stream.feed(PING, pack_message(4, int(Verb.GET), b"k"), pack_message(5, int(Verb.GET), b"nobody"), PING)
+    replies = stream.replies()
+    assert [reply[:2] for reply in replies] == [(2, 0), (4, int(Status.OK)), (5, int(Status.MISS)), (2, 0)]
+    assert {line.getMessage() for line in caplog.records} == {"bug in GET"}
+
+
 # Bad frames
 
 

@@ -49,6 +49,8 @@ class CacheUser(User):
     @classmethod
     def prepare(cls, load: Workload) -> None:
         """Do what all users of this class need done before the first of them begins. Raises ``CannotRun``."""
+        if "incr" in cls.mix:
+            load.start_counters()
 
     @task
     def work(self) -> None:
@@ -145,10 +147,7 @@ class CacheUser(User):
         key = f"count:{load.worker}:{load.dice.randrange(load.options.hot_keys)}"
         tally = load.counters.tally(key)
         if tally is None:
-            load.start_counters()
-            tally = load.counters.tally(key)
-        if tally is None:
-            return
+            raise RuntimeError(f"{key} was not started before the users began")
         before = tally.acknowledged
         tally.sent += 1
         try:

@@ -6,13 +6,13 @@ answer is judged (``ledger``). Locust has patched ``time.sleep``: it lets other 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from loadtests import CannotRun
 from loadtests.adapters import CacheAdapter, open_adapter
 from loadtests.run.arrivals import OpenArrivals
 from loadtests.run.options import LoadOptions
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["OperationFailed", "OperationInDoubt", "Workload", "WrongAnswer", "workload_of"]
 
 _clock: Final = time.perf_counter
+_PATIENCE: Final = 20.0
 
 
 class OperationFailed(Exception):
@@ -131,12 +132,21 @@ class Workload:
         return make_value(key, self.ledger.run, sequence, int(self._draw_size() or 0) if size is None else size)
 
     def start_counters(self) -> None:
-        """Delete the counters, so that what they hold can be told from here on. One that can't be is not used."""
+        """Delete the counters before anybody adds to one, so that what they hold is told from here on.
+
+        Raises ``CannotRun`` when one can't be deleted for long.
+        """
+        deadline = _clock() + _PATIENCE
         for number in range(self.options.hot_keys):
             key = f"count:{self.worker}:{number}"
-            if self.counters.tally(key) is None:
-                with contextlib.suppress(*self.cache.errors):
+            while self.counters.tally(key) is None:
+                try:
                     self.cache.delete(key)
+                except self.cache.errors as error:
+                    if _clock() > deadline:
+                        raise CannotRun(f"the counter {key} could not be deleted within {_PATIENCE:g} s") from error
+                    time.sleep(0.05)
+                else:
                     self.counters.start(key)
 
     def free_key(self) -> tuple[str, Known]:

@@ -74,6 +74,13 @@ def test_what_is_gone_while_nodes_evict_is_evicted_and_not_lost() -> None:
     assert not found["facts"].get("lost")
 
 
+def test_counters_that_several_users_begin_to_use_at_once_are_found_honest() -> None:
+    found = _found("nothing", "Counter")
+    assert found["locust failures"] == 0
+    assert not {name for name in ("lost", "old", "wrong", "unreadable") if found["facts"].get(name)}
+    assert found["facts"]["checked"] == 3
+
+
 def test_a_counter_that_forgets_an_increment_is_noticed() -> None:
     found = _found("miscounts", "Counter")
     assert found["lies"] > 20

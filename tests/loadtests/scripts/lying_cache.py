@@ -83,6 +83,7 @@ class LyingCache:
         self._held[key] = value
 
     def delete(self, key: str) -> None:
+        time.sleep(0)  # as a real one does, so that what a user decides before may not be true any more afterwards
         self._held.pop(key, None)
         self._before.pop(key, None)
 

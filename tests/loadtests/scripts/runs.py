@@ -17,13 +17,15 @@ __all__ = ["begin"]
 
 
 def begin(users: list[Any], cache: CacheAdapter, *words: str) -> tuple[Environment, Workload]:
-    """Return an environment with a runner, and the workload of its users on ``cache``; nothing has begun."""
+    """Return an environment with a runner, and the workload of its users on ``cache``: all is prepared, nobody has begun."""
     parser = get_parser(default_config_files=[])
     add_options(parser)
     parsed = parser.parse_args(list(words))
     environment = Environment(user_classes=users, parsed_options=parsed)
     environment.create_local_runner()
     workload = workload_of(environment, lambda: Workload(options_of(parsed), cache, environment))
+    for each in users:
+        each.prepare(workload)
     workload.start()
     return environment, workload
 

@@ -49,6 +49,16 @@ async def test_seeds_that_are_all_dead_are_named_each_with_its_reason(
     assert "no-such-host.invalid:7700: " in text
 
 
+async def test_a_seed_with_a_malformed_host_name_is_one_more_that_does_not_answer(
+    open_client: Callable[..., Any], cluster: Any
+) -> None:
+    malformed = ["a..b:1", ".a:1", "x" * 64 + ":1"]
+    with pytest.raises(Unavailable, match="no seed answered") as caught:
+        await open_client(malformed).get("k")
+    assert all(f"{seed}: no host name" in str(caught.value) for seed in malformed)
+    assert await open_client([*malformed, *cluster.addresses]).exists("never set") is False
+
+
 async def test_a_client_that_found_nobody_finds_the_cluster_once_it_is_there(
     open_client: Callable[..., Any], start_node: Callable[..., Any]
 ) -> None:

@@ -6,6 +6,7 @@ Here lives what users ask for, and whether what they get is right. Never here: a
     user      one operation: due, asked, judged, recorded
     workload  what all users of one process share
     keys  mixture  values   what is asked for: Zipf keys, sizes, times to live
+    free_keys which of the keys a write may take
     ledger    what was written, and so what an answer may be
 """
 

@@ -91,7 +91,7 @@ class CacheUser(User):
 
     def set(self, due: float) -> None:
         """Write a key."""
-        self.write(*self.load.free_key(), due)
+        self.write(*self.load.free.one(), due)
 
     def write(self, key: str, known: Known, due: float, size: int | None = None) -> None:
         """Write this key, which must not be busy."""
@@ -110,7 +110,7 @@ class CacheUser(User):
     def delete(self, due: float) -> None:
         """Delete a key."""
         load = self.load
-        key, known = load.free_key()
+        key, known = load.free.one()
         began = _clock()
         known.begin(began, None, delete=True)
         with _Write(known):
@@ -125,7 +125,7 @@ class CacheUser(User):
     def touch(self, due: float) -> None:
         """Give a key another time to live."""
         load = self.load
-        key, known = load.free_key()
+        key, known = load.free.one()
         ttl, before, began = load.draw_ttl(), known.state, _clock()
         known.begin_touch(began, ttl)
         with _Write(known):
@@ -186,7 +186,7 @@ class CacheUser(User):
         """Write many keys at once."""
         load = self.load
         ttl, began = load.draw_ttl(), _clock()
-        known = dict(load.free_key() for _ in range(load.options.batch))
+        known = load.free.several(load.options.batch)
         values = {key: load.value(key, it.begin(began, ttl)) for key, it in known.items()}
         try:
             answer = self.cache.set_many(values, ttl)

@@ -19,6 +19,7 @@ from loadtests.run.options import LoadOptions
 from loadtests.run.recording import FAILED, IN_DOUBT, Recording
 from loadtests.run.shapes import SHAPES
 from loadtests.users.counters import Counters
+from loadtests.users.free_keys import FreeKeys
 from loadtests.users.keys import ZipfKeys
 from loadtests.users.ledger import Known, Ledger, Reason, State, Verdict
 from loadtests.users.values import make_value
@@ -69,6 +70,7 @@ class Workload:
         self.dice = Random(f"{options.seed}/{worker}")
         self.keys = ZipfKeys(f"load:{worker}:", options.keys, options.zipf, self.dice)
         self.ledger = Ledger(run)
+        self.free = FreeKeys(self.keys, self.ledger, self.dice)
         self.counters = Counters()
         self.recording = Recording()
         self.suspects: list[tuple[int, str]] = []
@@ -148,16 +150,6 @@ class Workload:
                     time.sleep(0.05)
                 else:
                     self.counters.start(key)
-
-    def free_key(self) -> tuple[str, Known]:
-        """Return a key that nobody is writing: one that is, is passed over, so that the writes of a key are in one line."""
-        while True:
-            key = self.keys.draw()
-            known = self.ledger.known(key)
-            if not known.busy:
-                return key, known
-            if all(self.ledger.known(self.keys.name(number)).busy for number in range(min(self.keys.count, 64))):
-                time.sleep(0)
 
     def answered(self, cache: CacheAdapter, verb: str, due: float, outcome: str, size: int = 0) -> None:
         """Record an answer, and tell Locust."""

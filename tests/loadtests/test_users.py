@@ -48,6 +48,14 @@ def test_an_honest_cache_is_found_honest() -> None:
     assert {"get hit n1", "get miss n1", "set ok n1", "delete ok n1"} == set(found["locust rows"])
 
 
+@pytest.mark.parametrize("options", [("--zipf", "10"), ("--keys", "1"), ("--keys", "4")])
+def test_many_writers_of_few_keys_go_on(options: tuple[str, ...]) -> None:
+    """Nearly all draws meet a key that is being written; or there are fewer keys than writers."""
+    found = _found("nothing", "WriteHeavy", *options)
+    assert found["failed"] == found["in doubt"] == found["locust failures"] == 0
+    assert not {name for name in ("lost", "old", "wrong", "unreadable") if found["facts"].get(name)}
+
+
 @pytest.mark.parametrize(
     ("lie", "fact"), [("old", "old"), ("wrong", "wrong"), ("damaged", "wrong"), ("forgets", "lost")]
 )

@@ -73,6 +73,7 @@ class LyingCache:
         return value
 
     def set(self, key: str, value: bytes, ttl: float | None) -> None:
+        time.sleep(0)  # as a real one does: others go on while a write is under way
         if self._lies("drops"):
             self._held.pop(key, None)  # acknowledged, and nothing is there
             return
@@ -83,7 +84,7 @@ class LyingCache:
         self._held[key] = value
 
     def delete(self, key: str) -> None:
-        time.sleep(0)  # as a real one does, so that what a user decides before may not be true any more afterwards
+        time.sleep(0)
         self._held.pop(key, None)
         self._before.pop(key, None)
 
@@ -113,9 +114,10 @@ class LyingCache:
         return None
 
 
-def main(lie: str, users: str, evicting: str = "") -> None:
-    cache = LyingCache(lie, bool(evicting))
-    environment, workload = begin([getattr(mixes, users)], cache, "--keys", "50", "--hot-keys", "3")
+def main(lie: str, users: str, *words: str) -> None:
+    cache = LyingCache(lie, "evicting" in words)
+    options = [word for word in words if word != "evicting"]
+    environment, workload = begin([getattr(mixes, users)], cache, "--keys", "50", "--hot-keys", "3", *options)
     environment.runner.start(5, spawn_rate=5)
     wait_for(lambda: workload.recording.count() > OPERATIONS)
     conclude(workload)

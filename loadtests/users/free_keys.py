@@ -2,9 +2,9 @@
 
 Here lives choosing it. Never here: drawing by popularity (``keys``), or what a write does to a key (``ledger``).
 
-Where a few keys are wanted by many writers, most draws meet a key that is being written. So after some draws the choice widens: any
-of the first 8 ranks, of the first 16, and so on to all of them. That finds a popular free key in a few steps however many are busy,
-and a key that is found is as free as one that was drawn. Only where every key is being written is there anything to wait for.
+Where a few keys are wanted by many writers, most draws meet a key that is being written. So after some draws the choice widens:
+any of the first 8 ranks, of the first 16, and so on to all of them. That finds a popular free key in a few steps, however many
+are busy. Only where every key is being written is there anything to wait for.
 """
 
 from __future__ import annotations

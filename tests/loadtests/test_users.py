@@ -96,6 +96,13 @@ def test_a_counter_that_forgets_an_increment_is_noticed() -> None:
     assert found["facts"]["lost"] == found["lies"]
 
 
+def test_whoever_had_to_compute_a_value_has_missed() -> None:
+    found = _found("nothing", "Stampede")
+    assert found["misses"] == found["facts"]["computed"] > 0
+    assert {"get_or_compute hit n1", "get_or_compute miss n1"} <= set(found["locust rows"])
+    assert found["locust failures"] == 0
+
+
 def test_failed_reads_and_writes_in_doubt_are_told_apart() -> None:
     failing, silent = _found("fails", "ReadWrite"), _found("silent", "ReadWrite")
     assert (failing["failed"], failing["in doubt"]) == (failing["lies"], 0)

@@ -15,8 +15,10 @@ from runs import begin, wait_for
 from loadtests.adapters import BatchAnswer, NodeFigures
 from loadtests.run.conclude import conclude
 from loadtests.users import mixes
+from loadtests.users.stampede import Stampede
 
 OPERATIONS = 6000
+USERS = {**vars(mixes), "Stampede": Stampede}
 
 
 class Refused(Exception):
@@ -38,6 +40,7 @@ class LyingCache:
         self.evicting = evicting
         self._held: dict[str, Any] = {}
         self._before: dict[str, bytes] = {}
+        self._fresh_until: dict[str, float] = {}
         self._calls = 0
 
     def _lies(self, kind: str, possible: bool = True) -> bool:
@@ -105,7 +108,10 @@ class LyingCache:
         return BatchAnswer(dict(values))
 
     def get_or_compute(self, key: str, load: Callable[[], bytes], ttl: float, stale: float) -> Any:
-        return load()
+        time.sleep(0)
+        if self._fresh_until.get(key, 0.0) < time.monotonic():
+            self._held[key], self._fresh_until[key] = load(), time.monotonic() + ttl
+        return self._held[key]
 
     def node_figures(self) -> Mapping[str, NodeFigures]:
         return {"n1": NodeFigures(1, 2, len(self._held), self._calls if self.evicting else 0)}
@@ -117,7 +123,7 @@ class LyingCache:
 def main(lie: str, users: str, *words: str) -> None:
     cache = LyingCache(lie, "evicting" in words)
     options = [word for word in words if word != "evicting"]
-    environment, workload = begin([getattr(mixes, users)], cache, "--keys", "50", "--hot-keys", "3", *options)
+    environment, workload = begin([USERS[users]], cache, "--keys", "50", "--hot-keys", "3", *options)
     environment.runner.start(5, spawn_rate=5)
     wait_for(lambda: workload.recording.count() > OPERATIONS)
     conclude(workload)
@@ -126,6 +132,7 @@ def main(lie: str, users: str, *words: str) -> None:
         "lies": cache.lies.total(),
         "facts": dict(workload.recording.facts),
         "reasons": sum(workload.recording.reasons.values()),
+        "misses": workload.recording.count("miss"),
         "failed": workload.recording.count("failed"),
         "in doubt": workload.recording.count("in doubt"),
         "locust failures": environment.stats.total.num_failures,

@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from loadtests.run.recording import BAD, Cell, Place, Recording, histogram_of
+from loadtests.run.recording import BAD, NOT_BEGUN, Cell, Place, Recording, histogram_of
 from loadtests.users.ledger import Verdict
 
 __all__ = ["Point", "Timelines"]
@@ -39,7 +39,7 @@ class Timelines:
         counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
         for place, cell in self._recording.cells.items():
             group = of(place)
-            if group is not None:
+            if group is not None and place.outcome != NOT_BEGUN:
                 counts[group][place.second] += cell.count
         return {group: self._points(counted) for group, counted in sorted(counts.items())}
 
@@ -60,7 +60,7 @@ class Timelines:
         """Return hits among what was read and answered, 0 to 1."""
         hits, all_of_it, wanted = Counter[int](), Counter[int](), set(verbs)
         for place, cell in self._recording.cells.items():
-            if place.verb in wanted and place.outcome not in BAD:
+            if place.verb in wanted and place.outcome not in BAD | {NOT_BEGUN}:
                 all_of_it[place.second] += cell.count
                 hits[place.second] += cell.count if place.outcome in _HITS else 0
         return [

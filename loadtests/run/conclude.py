@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 
+from loadtests.run.overdue import note_overdue
 from loadtests.users.ledger import Known, Verdict
 from loadtests.users.workload import Workload
 
@@ -26,9 +27,11 @@ def conclude(workload: Workload) -> None:
     Facts that it leaves: ``checked``, and ``lost``, ``old``, ``wrong``, ``unreadable`` of what was not as it must be.
     """
     workload.stopping = True
+    stopped = time.perf_counter()
     end = time.perf_counter() + _QUIET_SECONDS
     while workload.running and time.perf_counter() < end:
         time.sleep(0.01)
+    note_overdue(workload, stopped)
     workload.explain_suspects()
     end = time.perf_counter() + _SECONDS
     written = iter(list(workload.ledger.written()))

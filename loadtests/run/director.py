@@ -185,6 +185,7 @@ def _add_notes(outcome: Outcome) -> None:
     facts = outcome.recording.facts
     outcome.notes += [it.text for it in outcome.happenings if it.kind == "problem"]
     texts = {
+        "not begun": "operations were due and no user had come to them by the end: their waits so far count as latencies",
         "damaged lines": "lines of the trace were damaged and left out",
         "unreadable": "keys could not be read at the end, and so not be judged",
         "unchecked": "keys were not looked for at the end, for want of time",

@@ -18,13 +18,16 @@ import msgpack
 
 from loadtests.histogram import LatencyHistogram, bucket_of
 
-__all__ = ["BAD", "FAILED", "IN_DOUBT", "Cell", "Place", "Recording"]
+__all__ = ["BAD", "FAILED", "IN_DOUBT", "NOT_BEGUN", "Cell", "Place", "Recording"]
 
 FAILED: Final = "failed"
 """An operation that was surely not done."""
 
 IN_DOUBT: Final = "in doubt"
 """A write of which nobody knows whether it was applied."""
+
+NOT_BEGUN: Final = "not begun"
+"""An operation that was due when the run ended and that no user had come to: no answer, but a latency, its wait so far."""
 
 BAD: Final = frozenset({FAILED, IN_DOUBT})
 
@@ -49,6 +52,14 @@ class Cell:
         self.buckets: dict[int, int] = {}
         self.total = 0.0
         self.longest = 0.0
+
+    def add(self, seconds: float, count: int) -> None:
+        """Count ``count`` more that took as long."""
+        self.count += count
+        self.total += seconds * count
+        bucket = bucket_of(seconds)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + count
+        self.longest = max(self.longest, seconds)
 
 
 @dataclass
@@ -78,10 +89,14 @@ class Recording:
             cell.longest = seconds
         return cell
 
+    def cell(self, place: Place) -> Cell:
+        """Return the cell of a place, an empty one where nothing was counted yet."""
+        return self.cells.setdefault(place, Cell(place))
+
     def add(self, other: Recording) -> None:
         """Add what another process has recorded."""
         for place, theirs in other.cells.items():
-            cell = self.cells.setdefault(place, Cell(place))
+            cell = self.cell(place)
             cell.count += theirs.count
             cell.total += theirs.total
             cell.longest = max(cell.longest, theirs.longest)
@@ -110,11 +125,16 @@ class Recording:
         return sorted(node for node in self._counted("node") if node)
 
     def count(self, *outcomes: str, verb: str | None = None) -> int:
-        """Return how many answers had one of these outcomes, or any."""
-        return sum(cell.count for place, cell in self.select(verb) if not outcomes or place.outcome in outcomes)
+        """Return how many answers had one of these outcomes, or any; what was not begun counts only where it is asked for."""
+        wanted = (
+            cell.count
+            for place, cell in self.select(verb)
+            if (place.outcome in outcomes if outcomes else place.outcome != NOT_BEGUN)
+        )
+        return sum(wanted)
 
     def latency(self, verb: str | None = None) -> LatencyHistogram:
-        """Return the latency of all answers of a verb, or of all."""
+        """Return the latency of all answers of a verb, or of all, and of what was due in vain."""
         return histogram_of(cell for _, cell in self.select(verb))
 
     def to_bytes(self) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.run.recording import FAILED, IN_DOUBT, Recording
+from loadtests.run.recording import FAILED, IN_DOUBT, NOT_BEGUN, Recording
 from loadtests.users.ledger import Verdict
 
 __all__ = ["FIGURES", "Judgement", "Slo", "Term", "judge", "parse_slo"]
@@ -59,6 +59,11 @@ def _hit_ratio(run: Recording, verb: str | None, seconds: float) -> float:
     return hits / asked if asked else 0.0
 
 
+def _not_begun(run: Recording, verb: str | None, seconds: float) -> float:
+    in_vain = run.count(NOT_BEGUN, verb=verb)
+    return in_vain / (in_vain + run.count(verb=verb)) if in_vain else 0.0
+
+
 FIGURES: Final[Mapping[str, _Figure]] = {
     "p50": _percentile(0.5),
     "p90": _percentile(0.9),
@@ -68,14 +73,16 @@ FIGURES: Final[Mapping[str, _Figure]] = {
     "failed": _outcomes(FAILED),
     "in_doubt": _outcomes(IN_DOUBT),
     "misses": _outcomes(Verdict.MISS),
+    "not_begun": _Figure("ratio", True, _not_begun),
     "hit_ratio": _Figure("ratio", True, _hit_ratio),
     "rate": _Figure("rate", True, lambda run, verb, seconds: run.count(verb=verb) / seconds if seconds else 0.0),
     "lost": _fact("lost"),
     "old": _fact(Verdict.OLD),
     "wrong": _fact(Verdict.WRONG),
 }
-"""Name -> figure. ``lost`` are acknowledged writes that can't be read any more, with nothing to explain it; ``old`` are reads of
-a value older than an acknowledged one, ``wrong`` of one that nobody wrote to that key. All three include the last reading."""
+"""Name -> figure. ``not_begun`` is the share of all open arrivals that no user had come to by the end.
+``lost`` are acknowledged writes that can't be read any more, with nothing to explain it; ``old`` are reads of a value older than
+an acknowledged one, ``wrong`` of one that nobody wrote to that key. All three include the last reading."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class CacheUser(User):
         self.cache: CacheAdapter = self.load.other_cache(self.by) if self.by else self.load.cache
         self._verbs: list[Callable[[float], None]] = [getattr(self, verb) for verb in self.mix]
         self._bounds = list(accumulate(self.mix.values()))
+        for verb, share in self.mix.items():
+            self.load.mix[verb] += share / self._bounds[-1]
 
     @classmethod
     def prepare(cls, load: Workload) -> None:

@@ -7,6 +7,7 @@ answer is judged (``ledger``). Locust has patched ``time.sleep``: it lets other 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -85,13 +86,15 @@ class Workload:
         self._fire: Callable[..., None] = environment.events.request.fire
         self._second = time.time() - _clock()
         self._rate = options.rate / workers
-        self._arrivals: OpenArrivals | None = None
+        self.arrivals: OpenArrivals | None = None
+        self.mix: defaultdict[str, float] = defaultdict(float)
+        """Verb -> how many users' worth of it there is, of which arrivals that no user came to have their verbs."""
 
     def start(self) -> None:
         """Let arrivals begin now."""
         rate, length, share = self._rate, self.options.run_time or 1.0, SHAPES[self.options.shape]
         if rate:
-            self._arrivals = OpenArrivals(lambda gone: rate * share(min(gone / length, 1.0)), _clock(), self.dice)
+            self.arrivals = OpenArrivals(lambda gone: rate * share(min(gone / length, 1.0)), rate, _clock(), self.dice)
 
     def other_cache(self, name: str) -> CacheAdapter:
         """Return another way to the same cluster, the same for all who ask; opened once. Raises ``CannotRun``."""
@@ -111,15 +114,15 @@ class Workload:
     @property
     def waits(self) -> bool:
         """Whether there is anything to wait for between operations."""
-        return self._arrivals is not None or self.options.think > 0
+        return self.arrivals is not None or self.options.think > 0
 
     def due(self) -> float:
         """Wait until the next operation is due and return when that was: with open arrivals perhaps long ago."""
-        if self._arrivals is None:
+        if self.arrivals is None:
             if self.options.think:
                 time.sleep(self.dice.expovariate(1 / self.options.think))
             return _clock()
-        due = self._arrivals.next()
+        due = self.arrivals.next()
         early = due - _clock()
         if early > 0:
             time.sleep(early)

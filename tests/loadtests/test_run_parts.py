@@ -1,10 +1,8 @@
-"""The parts of a run that need no cluster: SLOs, shapes, arrivals, records, options."""
+"""The parts of a run that need no cluster: SLOs, shapes, records, options."""
 
 from __future__ import annotations
 
 import argparse
-from itertools import pairwise
-from random import Random
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests import CannotRun
-from loadtests.run.arrivals import OpenArrivals
 from loadtests.run.options import add_options, options_of, settings_of
 from loadtests.run.recording import FAILED, IN_DOUBT, Recording
 from loadtests.run.shapes import SHAPES
@@ -97,21 +94,6 @@ def test_each_shape_reaches_full_load_where_it_says() -> None:
     assert [SHAPES["spike"](gone) for gone in (0.1, 0.5, 0.9)] == [0.2, 1.0, 0.2]
     assert SHAPES["day"](16 / 24) == pytest.approx(1.0)
     assert SHAPES["day"](4 / 24) == pytest.approx(0.1)
-
-
-def test_open_arrivals_come_at_their_rate_whether_or_not_anybody_is_free() -> None:
-    arrivals = OpenArrivals(lambda gone: 200.0, 50.0, Random(1))
-    due = [arrivals.next() for _ in range(20_000)]
-    assert due == sorted(due)
-    assert due[0] >= 50.0
-    assert due[-1] - 50.0 == pytest.approx(100.0, rel=0.03)
-    gaps = [after - before for before, after in pairwise(due)]
-    assert sum(gap > 1 / 200 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.02)  # 1/e: a Poisson process
-
-
-def test_open_arrivals_follow_a_shape() -> None:
-    arrivals = OpenArrivals(lambda gone: 100.0 if gone >= 10 else 0.0, 0.0, Random(1))
-    assert arrivals.next() >= 10
 
 
 _ANSWERS = st.lists(

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
+from polling import wait_until
 
-from kvcache_client import AsyncClient, WrongEventLoop
+from kvcache_client import AsyncClient, ClientClosed, WrongEventLoop
 
 
 async def test_a_second_live_event_loop_is_refused(one_node: Any) -> None:
@@ -50,6 +53,36 @@ def test_a_client_works_again_in_the_next_event_loop(one_node: Any) -> None:
 
     asyncio.run(end())
     gc.collect()  # what the ended loops left open, while its warnings are ignored
+
+
+async def test_a_second_live_event_loop_can_neither_close_nor_half_close_a_client(one_node: Any) -> None:
+    async with AsyncClient(one_node.seeds, timeout=5.0) as cache:
+        await cache.set("closing", 1)
+        links = dict(cache.session._links)
+        with pytest.raises(WrongEventLoop, match="two event loops"):
+            await asyncio.to_thread(asyncio.run, cache.close())
+        assert await cache.get("closing") == 1
+        assert cache.session._links == links
+        assert all(link.connected for link in links.values())
+    assert await asyncio.to_thread(asyncio.run, cache.close()) is None  # closed already, so it belongs to no loop
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the first loop ends without closing the client
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_client_whose_event_loop_is_gone_is_closed_in_another(
+    scripted: Any, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    cache = AsyncClient(scripted.address, timeout=5.0)
+    with asyncio.Runner(loop_factory=new_loop) as first:
+        first.run(cache.set("closing", 1))
+    assert scripted.accepted
+    with asyncio.Runner(loop_factory=new_loop) as second:
+        second.run(cache.close())
+        second.run(cache.close())
+        with pytest.raises(ClientClosed):
+            second.run(cache.get("closing"))
+    gc.collect()
+    wait_until(lambda: not scripted.connections)
 
 
 BLOCKING_FORK = """

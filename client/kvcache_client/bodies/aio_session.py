@@ -194,16 +194,20 @@ class AsyncSession:
         """Bind to the running loop and learn the topology. Raises ``Unavailable`` that names each seed and why."""
         if self._closed:
             raise ClientClosed("the client is closed")
+        self._owner = running = self._own_loop()
+        self._create_future = running.create_future
+        if self.brain.view is None:
+            await self._single_flight()
+        self._loop = running
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop; what belonged to one that is gone is forgotten, and one that lives keeps its client."""
         running = asyncio.get_running_loop()
         if self._owner is not None and self._owner is not running:
             if not self._owner.is_closed():
                 raise WrongEventLoop("this AsyncClient is used from two event loops; make one for each")
             self._forget_connections()
-        self._owner = running
-        self._create_future = running.create_future
-        if self.brain.view is None:
-            await self._single_flight()
-        self._loop = running
+        return running
 
     async def refresh(self) -> None:
         """Learn the newest topology; what can't be learnt leaves the client with what it has."""
@@ -289,19 +293,26 @@ class AsyncSession:
         """Start over without closing sockets: they belong to another process or to a loop that is gone."""
         self._links = {}
         self._loop = self._owner = self._learning = None
+        self._create_future = _no_loop
         self.brain.start_over()
 
     async def close(self) -> None:
-        """Close all connections; calls under way end with an error, later ones with ``ClientClosed``."""
+        """Close all connections; calls under way end with an error, later ones with ``ClientClosed``.
+
+        Raises ``WrongEventLoop``, and leaves all as it is, where the client belongs to another loop that lives.
+        """
+        self._own_loop()
         self._closed = True
         self._loop = None
         await self._flights.close()
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+        learning, self._learning = self._learning, None
+        if learning is not None:
+            learning.cancel()
+            await asyncio.gather(learning, return_exceptions=True)
         links, self._links = self._links, {}
         for link in links.values():
             await link.close()
+        self._owner = None
 
     def __repr__(self) -> str:
         return (

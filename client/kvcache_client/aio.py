@@ -360,7 +360,7 @@ class AsyncClient(AsyncComputing):
         return self.run(inspecting.node_statistics(self.brain))
 
     async def close(self) -> None:
-        """Close all connections. Raises ``WrongEventLoop`` in another loop than the client's own, while that lives."""
+        """Close all connections."""
         await self._session.close()
 
     async def __aenter__(self) -> Self:

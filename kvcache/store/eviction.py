@@ -80,11 +80,8 @@ class S3Fifo:
         """Look after what all records share: counters must grow with them, compiled records take some memory beside theirs."""
         shared, records = self.shared, len(self)
         if not isinstance(shared, UseCounts):
-            beside = max(
-                shared.allowance, shared.waste
-            )  # entries that fit a segment badly may waste more than is aimed at
-            self._ledger.used += beside - self._beside
-            self._beside = beside
+            self._ledger.used += shared.allowance - self._beside
+            self._beside = shared.allowance
         elif records + _SETTLE_EVERY > shared.room:
             shared.double()
         if not records and self._ghost.is_new:

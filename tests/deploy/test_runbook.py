@@ -127,7 +127,9 @@ def test_a_node_that_is_cut_off_is_seen_and_catches_up(cluster, typed):
         unseen = [row["id"] for row in json.loads(printed)["members"] if not row["reachable"]]
         assert unseen == [cut_off]
         _, code, printed = next(looks)
-        assert (code, f"error (answers) {cut_off}" in printed) == (1, True)
+        # Where this took as long as a failure detector waits, the others have marked it down, and the doctor goes by that.
+        told = [check for check in ("answers", "states") if f"error ({check}) {cut_off}" in printed]
+        assert (code, len(told)) == (1, 1), printed
     finally:
         cluster.processes[cut_off].signal(signal.SIGCONT)
     _, code, printed = next(looks)

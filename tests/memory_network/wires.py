@@ -155,7 +155,8 @@ class Wire:
             self.refuse(ConnectFailed(f"{node}: no connection in time", node=node))
             return
         silence = NoAnswer(f"no answer within {seconds:.3g} s", node=node)
-        self.session.brain.health.failed(node, silence)
+        if self.session.brain.tells_silence(seconds):
+            self.session.brain.health.failed(node, silence)
         self.link.give_up(slot.number, silence)
 
     def refuse(self, error: KvCacheError) -> None:

@@ -150,6 +150,7 @@ class Channel:
                 self._read()
             except WAITED_TOO_LONG:
                 if patience:
+                    link.heard = False
                     link.suspect(link.newest, Slot, patience)
                 else:
                     self._give_up(seconds)
@@ -165,6 +166,7 @@ class Channel:
         slots = [Slot() for _ in requests]
         for request, slot in zip(requests, slots, strict=True):
             self.link.enqueue(request, slot)
+        self.link.heard = False
         output = self.link.output()
         try:
             self._wait_until(deadline)

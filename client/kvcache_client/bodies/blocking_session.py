@@ -142,12 +142,18 @@ class BlockingSession:
             if any(waiter.outcome is None for waiter in waiters):
                 self._pools.setdefault(channel.node, []).insert(0, channel)  # an answer is still to come: use it last
             else:
-                self._put_back(channel, waiters[-1].outcome)
+                self._put_back(channel, waiters[-1].outcome, excused=channel.link.heard)
         return outcomes
 
-    def _put_back(self, channel: Channel, outcome: Outcome | None) -> None:
-        """Keep a channel that is still good for the next call, and note what its last outcome says of the node."""
+    def _put_back(self, channel: Channel, outcome: Outcome | None, *, excused: bool = False) -> None:
+        """Keep a channel that is still good for the next call, and note what its last outcome says of the node.
+
+        A node is ``excused`` that had hardly time for an answer, or was in the middle of one; only its channel is given up.
+        """
         silent = outcome.__class__ is NoAnswer
+        if silent and excused:
+            channel.close()
+            return
         if silent:
             self.brain.health.failed(channel.node, outcome)  # type: ignore[arg-type]  # its class was just compared
         # A silent connection may be dead although the node is well; asking it again would be silence again.
@@ -206,7 +212,8 @@ class BlockingSession:
         for channel, mine in sent:
             channel.collect(mine, deadline)
             self._count(channel.node, len(mine))
-            self._put_back(channel, mine[-1].outcome)
+            excused = channel.link.heard or not self.brain.tells_silence(seconds)
+            self._put_back(channel, mine[-1].outcome, excused=excused)
         return [slot.outcome for slot in slots]
 
     def _watched(self, asks: Round) -> list[Outcome | Slow]:

@@ -6,11 +6,12 @@ said when nobody is left. Never here: asking.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from kvcache_client.core.brain import Brain
-from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan
+from kvcache_client.core.effects import REFRESH, Outcome, Pause, Plan, Round, Within
 from kvcache_client.core.link import error_of
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import (
@@ -38,13 +39,16 @@ __all__ = [
     "as_error",
     "before_rerouting",
     "blame",
+    "has_room",
     "is_refused",
     "may_repeat",
     "may_reroute",
     "refusal_of",
     "time_left",
     "time_spent",
+    "too_late",
     "why_unavailable",
+    "within",
 ]
 
 REROUTE = (NotOwner, StaleEpoch, NotReady, Overloaded)
@@ -64,19 +68,25 @@ _JITTER: Final = 0.2
 _ROOM: Final = 0.1
 """What must be left of a call after such a wait, as a share of its whole time: less would be too little for an answer."""
 
+_LEAST: Final = 0.001
+"""Seconds that a node gets at least: with less left, nothing is sent any more."""
+
 
 def as_error(outcome: Outcome, node: str, verb: Verb) -> KvCacheError | None:
     """Return the error that ``outcome`` is or carries, or None if it is a reply to ``verb``."""
     return outcome if isinstance(outcome, KvCacheError) else error_of(outcome, node, verb)
 
 
-def blame(brain: Brain, node: str, error: KvCacheError) -> None:
+def blame(brain: Brain, node: str, error: KvCacheError, seconds: float = math.inf) -> None:
     """Count a failure that says something about the node itself; three of them make reads avoid it.
 
-    One that only has too much to do is not to blame, but is left alone for as long as it says.
+    One that only has too much to do is not to blame, but is left alone for as long as it says. Nor is one that had only those
+    few ``seconds`` for its answer, because the call was nearly over.
     """
     if isinstance(error, Overloaded):
         brain.shedding.refused(node, error)
+    if isinstance(error, NoAnswer | ConnectionLost) and not brain.tells_silence(seconds):
+        return
     if isinstance(error, NoAnswer | ConnectionLost | NodeFault | ProtocolError):
         brain.health.met(node, error)
         brain.breaker.failed(node, f"{type(error).__name__}: {error}")
@@ -167,7 +177,24 @@ def time_spent(brain: Brain, outcomes: Iterable[Outcome]) -> float:
 
 def time_left(brain: Brain, deadline: float) -> float:
     """Return the seconds that one more round may take: an attempt, or what is left of the call."""
-    return max(min(brain.attempt, deadline - brain.clock()), 0.001)
+    return max(min(brain.attempt, deadline - brain.clock()), _LEAST)
+
+
+def too_late(brain: Brain, deadline: float) -> DeadlineExceeded | None:
+    """Return the error for what is not sent any more because the call is as good as over, or None if there is time."""
+    if deadline - brain.clock() >= _LEAST:
+        return None
+    return DeadlineExceeded(f"not asked any more: the call has had its {brain.config.timeout} s")
+
+
+def has_room(brain: Brain, deadline: float) -> bool:
+    """Say whether enough is left of a call to begin something new."""
+    return deadline - brain.clock() >= _ROOM * brain.config.timeout
+
+
+def within(brain: Brain, asks: Round, deadline: float) -> Round | Within:
+    """Return the effect that asks, for no longer than an attempt or what is left of the call."""
+    return asks if brain.clock() + brain.attempt <= deadline else Within(asks, time_left(brain, deadline))
 
 
 def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:
@@ -180,7 +207,7 @@ def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str
         if node not in reasons and entry is not None:
             reasons[node] = f"avoided: {entry.reason}"
     text = "; ".join(f"{node} ({view.addresses.get(node, '?')}): {why}" for node, why in reasons.items())
-    if failures and all(isinstance(error, NoAnswer) for error in failures.values()):
+    if failures and all(isinstance(error, NoAnswer | DeadlineExceeded) for error in failures.values()):
         return DeadlineExceeded(f"no owner answered in {brain.config.timeout} s: {text}", detail=partition)
     for error in failures.values():
         if not isinstance(error, NotApplied | InDoubt):

@@ -7,23 +7,33 @@ fail-over itself (``writing``), which a failed key goes through like any single 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from mmh3 import mmh3_x64_128_utupledigest
 
-from kvcache_client.core.answers import before_rerouting, blame, may_reroute, refusal_of, time_left
+from kvcache_client.core.answers import (
+    as_error,
+    before_rerouting,
+    blame,
+    has_room,
+    may_reroute,
+    refusal_of,
+    time_left,
+    within,
+)
 from kvcache_client.core.batches import fields_of
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import Outcome, Plan, Round, Within
 from kvcache_client.core.routing import View
+from kvcache_client.core.slices import not_begun, parts_of, record_slices
 from kvcache_client.core.tallying import Tally
 from kvcache_client.core.together import together
 from kvcache_client.core.writing import Written, check_reachable, write_carefully
 from kvcache_client.placement.partitions import PARTITION_SHIFT
-from kvcache_client.protocol.errors import KvCacheError
+from kvcache_client.protocol.errors import InDoubt, KvCacheError
 from kvcache_client.protocol.limits import KEYS_PER_FRAME
 from kvcache_client.protocol.record import version_of
 from kvcache_client.protocol.verbs import Status, Verb
@@ -32,6 +42,9 @@ __all__ = ["Settled", "settle_many", "write_many"]
 
 _FRAME_BYTES: Final = 256 * 1024
 """A PUT_MANY frame is closed once it holds this much; with one more record it still fits every node's limit."""
+
+_CAREFUL_KEYS: Final = 32
+"""Keys that take the careful way at a time: half of what a node holds back for one connection (``stream.delayed_replies``)."""
 
 # Plain ints: packing an IntEnum member takes twice as long.
 _PUT_MANY: Final = int(Verb.PUT_MANY)
@@ -60,19 +73,42 @@ def write_many(
 
 
 def settle_many(brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None = None) -> Plan[Settled]:
-    """Put every record on all owners of its key; says nothing of the many that simply went well."""
+    """Put every record on all owners of its key; says nothing of the many that simply went well.
+
+    What has not been begun when the time of the call is up fails with ``DeadlineExceeded``, and is certainly not written.
+    """
+    for name in islice(records, 1):  # the replication factor is the same for all
+        check_reachable(brain, name, acks)
+    deadline = brain.clock() + brain.config.timeout
+    if len(records) <= KEYS_PER_FRAME and sum(map(len, records)) + sum(map(len, records.values())) <= _FRAME_BYTES:
+        return (yield from _settle(brain, records, acks, deadline, small=True))
+    settled = Settled(set(), {})
+    done = 0
+    for part in record_slices(records):
+        if done and not has_room(brain, deadline):
+            break
+        existed, others = yield from _settle(brain, part, acks, deadline)
+        settled.existed.update(existed)
+        settled.others.update(others)
+        done += len(part)
+    if done < len(records):
+        settled.others.update(dict.fromkeys(islice(records, done, None), not_begun(brain, done, len(records))))
+    return settled
+
+
+def _settle(
+    brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None, deadline: float, *, small: bool = False
+) -> Plan[Settled]:
+    """Settle one slice, until ``deadline``; ``small`` says that all of it fits one frame."""
     if brain.flights:
         for name in records:
             brain.flights.pop(name, None)
     view = brain.view or brain.require_view()
-    for name in islice(records, 1):  # the replication factor is the same for all
-        check_reachable(brain, name, acks)
-    began = brain.clock()
-    frames = [] if brain.down else _write_frames(view, records)
+    frames, unsettled = _write_frames(view, records, brain.down, small=small)
     asks = [(node, [0, _PUT_MANY, view.epoch, *_pairs(part, records)]) for node, part in frames]
-    outcomes = (yield asks) if asks else []
-    yield from _send_again(brain, asks, outcomes, began + brain.config.timeout)
-    unsettled: set[bytes] = set() if frames else set(records)
+    seconds = time_left(brain, deadline)
+    outcomes = (yield within(brain, asks, deadline)) if asks else []
+    yield from _send_again(brain, asks, outcomes, deadline)
     existed: set[bytes] = set()
     for (_, part), outcome in zip(frames, outcomes, strict=True):
         statuses = fields_of(outcome, len(part))
@@ -87,18 +123,30 @@ def settle_many(brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None 
         for name, record in records.items():
             if name not in unsettled:
                 brain.lagging.caught_up(name, version_of(record), view.writers_of(name))
-    careful = [name for name in records if name in unsettled] if unsettled else []
-    if not careful:
+    if not unsettled:
         return Settled(existed, {})
-    spent = brain.clock() - began
+    for (node, _), outcome in zip(frames, outcomes, strict=True):
+        error = as_error(outcome, node, Verb.PUT_MANY)
+        if error is not None:
+            blame(brain, node, error, seconds)
+    tallies = _tallies([name for name in records if name in unsettled], existed, frames, outcomes)
+    return Settled(existed, (yield from _settle_carefully(brain, records, tallies, acks, deadline)))
+
+
+def _settle_carefully(
+    brain: Brain, records: Mapping[bytes, bytes], tallies: Mapping[bytes, Tally], acks: Acks | None, deadline: float
+) -> Plan[dict[bytes, Written | KvCacheError]]:
+    """Take what the frames did not settle the careful way, a few keys at a time; past ``deadline`` that asks nobody any more."""
     paid = brain.retry()
-    holders = _who_has(frames, outcomes, unsettled)
-    tallies = {name: Tally(holders[name], existed=name in existed) for name in careful}
-    answers = yield from together(
-        write_carefully(brain, name, records[name], tally, acks=acks, spent=spent, paid=paid)
-        for name, tally in tallies.items()
-    )
-    return Settled(existed, dict(zip(careful, answers, strict=True)))
+    others: dict[bytes, Written | KvCacheError] = {}
+    for part in parts_of(list(tallies), _CAREFUL_KEYS):
+        spent = brain.config.timeout - (deadline - brain.clock())
+        answers = yield from together(
+            write_carefully(brain, name, records[name], tallies[name], acks=acks, spent=spent, paid=paid)
+            for name in part
+        )
+        others.update(zip(part, answers, strict=True))
+    return others
 
 
 def _send_again(brain: Brain, asks: Round, outcomes: list[Outcome], deadline: float) -> Plan[None]:
@@ -117,30 +165,49 @@ def _send_again(brain: Brain, asks: Round, outcomes: list[Outcome], deadline: fl
             outcomes[place] = outcome
 
 
-def _who_has(
-    frames: list[tuple[str, list[bytes]]], outcomes: list[Outcome], names: set[bytes]
-) -> dict[bytes, set[str]]:
-    """Return the nodes that have said of each of ``names`` that they hold it."""
-    holders: dict[bytes, set[str]] = {name: set() for name in names}
+def _tallies(
+    names: list[bytes],
+    existed: set[bytes],
+    frames: list[tuple[str, list[bytes]]],
+    outcomes: list[Outcome],
+) -> dict[bytes, Tally]:
+    """Return what the frames have told of each of ``names``: who holds it, and who failed altogether."""
+    tallies = {name: Tally(existed=name in existed, batched=True) for name in names}
     for (node, part), outcome in zip(frames, outcomes, strict=True):
-        for name, status in zip(part, fields_of(outcome, len(part)) or (), strict=False):
-            if name in names and status in _DONE:
-                holders[name].add(node)
-    return holders
+        statuses = fields_of(outcome, len(part))
+        error = as_error(outcome, node, Verb.PUT_MANY) if statuses is None else None
+        for name, status in zip(part, statuses or (None,) * len(part), strict=True):
+            tally = tallies.get(name)
+            if tally is None:
+                continue
+            if error is not None:
+                tally.failures[node] = error
+                tally.maybe_applied |= isinstance(error, InDoubt)
+            elif status in _DONE:
+                tally.acked.add(node)
+    return tallies
 
 
-def _write_frames(view: View, records: Mapping[bytes, bytes]) -> list[tuple[str, list[bytes]]]:
-    """Return (node, its keys) for every frame of the batch, every key in one for each of its writers."""
+def _write_frames(
+    view: View, records: Mapping[bytes, bytes], down: Container[str], *, small: bool
+) -> tuple[list[tuple[str, list[bytes]]], set[bytes]]:
+    """Return (node, its keys) for every frame, every key in one for each of its writers, and the keys of which one is down."""
     by_writers: defaultdict[tuple[str, ...], list[bytes]] = defaultdict(list)
     writers_of, seed = view.writers, view.seed
     for name in records:
         # What ``view.writers_of`` does, without a call that would cost as much.
         by_writers[writers_of[mmh3_x64_128_utupledigest(name, seed)[0] >> PARTITION_SHIFT]].append(name)
     by_node: defaultdict[str, list[bytes]] = defaultdict(list)
+    short: set[bytes] = set()
     for writers, names in by_writers.items():
         for node in writers:
-            by_node[node] += names
-    return [(node, part) for node, names in by_node.items() for part in _parts(names, records)]
+            if node in down:
+                short.update(names)
+            else:
+                by_node[node] += names
+    if small:
+        return list(by_node.items()), short
+    return [(node, part) for node, names in by_node.items() for part in _parts(names, records)], short
 
 
 def _parts(names: list[bytes], records: Mapping[bytes, bytes]) -> list[list[bytes]]:

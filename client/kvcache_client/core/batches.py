@@ -1,17 +1,19 @@
 """Many keys in one call: a few frames to each node, and the careful path for whatever they did not settle.
 
 Here lives the joining of what batches of reads come to. Never here: who is asked for which keys (``parts``), batches of writes
-(``batch_writes``), or fail-over itself (``reading``), which a failed key goes through like any single call, all failed keys
+(``batch_writes``), or fail-over itself (``reading``), which a failed key goes through like any single call, a few failed keys
 side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar
 
-from kvcache_client.core.answers import refusal_of
-from kvcache_client.core.balancing import Balancing
+from kvcache_client.core.answers import has_room, refusal_of, too_late
+from kvcache_client.core.balancing import Balancing, Owners, States
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.copies import read_at_level
 from kvcache_client.core.effects import Outcome, Plan
@@ -19,22 +21,29 @@ from kvcache_client.core.lookups import MissReason
 from kvcache_client.core.parts import ReadBatch
 from kvcache_client.core.reading import how_to_read, read_carefully, why_not_found
 from kvcache_client.core.results import BatchResult
+from kvcache_client.core.slices import BREATH, LONG, not_begun, parts_of
 from kvcache_client.core.space import Space
 from kvcache_client.core.together import together
 from kvcache_client.protocol.codec import Key, SoftRecord
-from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError
-from kvcache_client.protocol.limits import KEYS_PER_BATCH
+from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError, NoAnswer, ReplyFull
+from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
 from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened
 from kvcache_client.protocol.verbs import Status
 
-__all__ = ["fields_of", "names_of", "read_many"]
+__all__ = ["fields_of", "named", "names_of", "read_many"]
 
 T = TypeVar("T")
 
-_Gathered: TypeAlias = tuple[dict[Key, T], list[Key], dict[Key, KvCacheError]]
-"""What was found, what is missing, what failed."""
-
 _FIRST_ERROR: Final = 16
+
+_SMALL_TOGETHER: Final = 256
+"""Keys that take the careful way at a time."""
+
+_LARGE_TOGETHER: Final = 8
+"""The same of values that were too large for a reply of many (8 MiB), or did not come in time with many."""
+
+_COPIES_TOGETHER: Final = 64
+"""The same where several copies of each are read."""
 
 
 def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
@@ -51,6 +60,24 @@ def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, 
     return names
 
 
+def named(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> Plan[dict[Key, bytes]]:
+    """Return what ``names_of`` does; while it names many keys others have their turn."""
+    if (
+        not isinstance(keys, Iterable)
+        or isinstance(keys, str | bytes)
+        or (isinstance(keys, Sized) and len(keys) <= LONG)
+    ):
+        return names_of(name_of, keys)
+    names: dict[Key, bytes] = {}
+    for key in tuple(keys) if isinstance(keys, Sized) else keys:  # what others can change is taken at once
+        names[key] = name_of(key)
+        if len(names) > KEYS_PER_BATCH:
+            raise BatchTooLarge(f"over {KEYS_PER_BATCH} keys in one batch", detail=KEYS_PER_BATCH)
+        if not len(names) % LONG:
+            yield BREATH
+    return names
+
+
 def read_many(
     brain: Brain,
     space: Space,
@@ -59,77 +86,131 @@ def read_many(
     consistency: str | None = None,
     balancing: str | Balancing | None = None,
 ) -> Plan[BatchResult[T]]:
-    """Return the live records of ``keys``, each passed through ``finish``."""
+    """Return the live records of ``keys``, each passed through ``finish``.
+
+    What has not been begun when the time of the call is up fails with ``DeadlineExceeded``.
+    """
     level, choose = how_to_read(brain, consistency, balancing)
-    names = names_of(space.name_of, keys)
-    view = brain.view or brain.require_view()
-    began = brain.clock()
-    gathered: _Gathered[T] = ({}, [], {})
-    found, missing, failed = gathered
-    batch = ReadBatch(brain, view, names, choose)
-    parts, careful = batch.divide() if level is None else ([], list(names))
-    answered = (yield from batch.ask(parts, began + brain.config.timeout)) if parts else []
-    for (node, part), outcome in answered:
-        fields = fields_of(outcome, len(part))
-        if fields is None:
+    names = yield from named(space.name_of, keys)
+    gathering = _Gathering(brain, space, finish, level, choose, brain.clock() + brain.config.timeout)
+    if len(names) <= KEYS_PER_FRAME:
+        yield from gathering.read(names)
+        return gathering.result()
+    done, size = 0, KEYS_PER_FRAME
+    items = iter(names.items())
+    while done < len(names):
+        if done and not has_room(brain, gathering.deadline):
+            error = not_begun(brain, done, len(names))
+            gathering.failed.update((key, error) for key, _ in items)
+            break
+        part = dict(islice(items, size))
+        full = yield from gathering.read(part)
+        done += len(part)
+        size = max(size // 4, _LARGE_TOGETHER) if full else min(2 * size, KEYS_PER_FRAME)
+    return gathering.result()
+
+
+@dataclass(slots=True)
+class _Gathering(Generic[T]):
+    """A batch of reads: how it is read, and what has come of it so far."""
+
+    brain: Brain
+    space: Space
+    finish: Callable[[bytes], T]
+    level: str | None
+    choose: Callable[[Owners, States], str]
+    deadline: float
+    found: dict[Key, T] = field(default_factory=dict)
+    missing: list[Key] = field(default_factory=list)
+    failed: dict[Key, KvCacheError] = field(default_factory=dict)
+
+    def read(self, names: Mapping[Key, bytes]) -> Plan[bool]:
+        """Read one slice; returns whether its values were too large for the replies."""
+        brain = self.brain
+        if self.level is not None:
+            yield from self._read_carefully(names, list(names), _COPIES_TOGETHER)
+            return False
+        batch = ReadBatch(brain, brain.view or brain.require_view(), names, self.choose)
+        parts, careful = batch.divide()
+        large: list[Key] = []
+        for (node, part), outcome in (yield from batch.ask(parts, self.deadline)) if parts else []:
+            fields = fields_of(outcome, len(part))
+            if fields is not None:
+                self._take(part, fields, careful, large)
+                continue
             refusal = None if brain.down else refusal_of(node, outcome)
-            if refusal is None:
-                careful += part
+            if refusal is not None:
+                self.failed.update(dict.fromkeys(part, refusal))
             else:
-                failed.update(dict.fromkeys(part, refusal))
-            continue
-        for key, field in zip(part, fields, strict=True):
-            if field.__class__ is bytes and len(field) >= HEADER_BYTES:
+                (large if isinstance(outcome, NoAnswer) else careful).extend(part)
+        if careful:
+            yield from self._read_carefully(names, careful, _SMALL_TOGETHER)
+        if large:
+            yield from self._read_carefully(names, large, _LARGE_TOGETHER)
+        return bool(large)
+
+    def _take(self, part: list[Key], fields: tuple[Any, ...], careful: list[Key], large: list[Key]) -> None:
+        """Take what a frame's reply says of each key of a part; what it does not settle goes to one of the last two."""
+        found, finish, down, header = self.found, self.finish, self.brain.down, HEADER_BYTES
+        for key, field_ in zip(part, fields, strict=True):
+            if field_.__class__ is bytes and len(field_) >= header:
                 try:
-                    found[key] = finish(field)  # ``_keep`` without the call
+                    found[key] = finish(field_)  # ``_keep`` without the call
                 except (SoftRecord, KvCacheError):
-                    _keep(brain, space, finish, gathered, key, field)
-            elif _is_miss(field) and not brain.down:  # else the owner that is away may have been meant to have it
-                missing.append(key)
-                space.lookups.missed(field)
+                    self._keep(key, field_)
+            elif _is_miss(field_) and not down:  # else the owner that is away may have been meant to have it
+                self.missing.append(key)
+                self.space.lookups.missed(field_)
             else:
-                careful.append(key)
-    if careful:
-        spent = brain.clock() - began
-        paid = brain.retry()
-        answers = yield from together(
-            read_carefully(brain, names[key], spent=spent, paid=paid)
-            if level is None
-            else read_at_level(brain, names[key], level)
-            for key in careful
-        )
-        for key, answer in zip(careful, answers, strict=True):
-            if answer is None:
-                missing.append(key)
-                space.lookups.missed(why_not_found(brain, names[key]))
-            elif isinstance(answer, KvCacheError):
-                failed[key] = answer
+                (large if field_ == ReplyFull.code else careful).append(key)
+
+    def _read_carefully(self, names: Mapping[Key, bytes], keys: list[Key], size: int) -> Plan[None]:
+        """Read what the frames did not settle, so many keys at a time, while there is time."""
+        brain = self.brain
+        paid = self.level is None and brain.retry()
+        for part in parts_of(keys, size):
+            late = too_late(brain, self.deadline)
+            if late is not None:
+                self.failed.update(dict.fromkeys(part, late))
+                continue
+            spent = brain.config.timeout - (self.deadline - brain.clock())
+            answers = yield from together(
+                read_carefully(brain, names[key], spent=spent, paid=paid)
+                if self.level is None
+                else read_at_level(brain, names[key], self.level, spent)
+                for key in part
+            )
+            for key, answer in zip(part, answers, strict=True):
+                if answer is None:
+                    self.missing.append(key)
+                    self.space.lookups.missed(why_not_found(brain, names[key]))
+                elif isinstance(answer, KvCacheError):
+                    self.failed[key] = answer
+                else:
+                    self._keep(key, answer)
+
+    def _keep(self, key: Key, record: bytes) -> None:
+        """Put what was found of a key where it belongs: one value that can't be decoded must not cost the others."""
+        try:
+            self.found[key] = self.finish(record)
+        except SoftRecord as soft:
+            if self.brain.hlc.now_ms() >= stale_from(soft.record):
+                self.missing.append(key)
+                self.space.lookups.missed(MissReason.EXPIRED)
             else:
-                _keep(brain, space, finish, gathered, key, answer)
-    space.lookups.hits += len(found)
-    return BatchResult(found, frozenset(missing), failed)
+                self._keep(key, unsoftened(soft.record))
+        except KvCacheError as error:
+            self.failed[key] = error
+
+    def result(self) -> BatchResult[T]:
+        """Return all that has come of it."""
+        self.space.lookups.hits += len(self.found)
+        return BatchResult(self.found, frozenset(self.missing), self.failed)
 
 
 def _is_miss(field: Any) -> bool:
     """Say whether a field of a GET_MANY reply is a miss; a number from 16 up is an error, below that a reason."""
     return field is None or (field.__class__ is int and 0 <= field < _FIRST_ERROR)
-
-
-def _keep(
-    brain: Brain, space: Space, finish: Callable[[bytes], T], gathered: _Gathered[T], key: Key, record: bytes
-) -> None:
-    """Put what was found of a key where it belongs: one value that can't be decoded must not cost the others."""
-    found, missing, failed = gathered
-    try:
-        found[key] = finish(record)
-    except SoftRecord as soft:
-        if brain.hlc.now_ms() >= stale_from(soft.record):
-            missing.append(key)
-            space.lookups.missed(MissReason.EXPIRED)
-        else:
-            _keep(brain, space, finish, gathered, key, unsoftened(soft.record))
-    except KvCacheError as error:
-        failed[key] = error
 
 
 def fields_of(outcome: Outcome, count: int) -> tuple[Any, ...] | None:

@@ -240,6 +240,10 @@ class Brain:
         if self.nodes.is_time_to_decay(now):
             self.breaker.watch(now)
 
+    def tells_silence(self, seconds: float) -> bool:
+        """Say whether no answer within so many seconds says anything about a node: not where it had less than an attempt."""
+        return seconds >= self.attempt
+
     def retry(self, requests: int = 1, *, refused: bool = False) -> bool:
         """Say whether so many requests may be sent again, and count them; ``refused`` if for want of time at a node."""
         if (refused and not self.refusals.take(requests)) or not self.retries.take(requests):

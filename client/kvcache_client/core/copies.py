@@ -211,9 +211,12 @@ def heal(brain: Brain, view: View, partition: int, name: bytes, record: bytes) -
     yield from _bring_up(brain, view, partition, name, record, behind, brain.clock() + brain.attempt)
 
 
-def read_at_level(brain: Brain, name: bytes, level: str) -> Plan[bytes | None]:
-    """Return the newest record that ``level`` of the owners hold. Raises ``TooFewCopies`` if so many can't be asked."""
-    deadline = brain.clock() + brain.config.timeout
+def read_at_level(brain: Brain, name: bytes, level: str, spent: float = 0.0) -> Plan[bytes | None]:
+    """Return the newest record that ``level`` of the owners hold. Raises ``TooFewCopies`` if so many can't be asked.
+
+    ``spent`` is what of the call's time (seconds) has gone by already.
+    """
+    deadline = brain.clock() + brain.config.timeout - spent
     while True:
         view = brain.require_view()
         partition = view.partition(name)
@@ -251,14 +254,15 @@ def _ask_enough(
     while left and len(held) < needed and brain.clock() < deadline and may_repeat(brain, failures):
         nodes, left = left[: needed - len(held)], left[needed - len(held) :]
         asks: list[Ask] = [(node, [0, verb, name]) for node in nodes for verb in (Verb.HEAD, Verb.PEEK)]
-        outcomes = yield Within(asks, time_left(brain, deadline))
+        seconds = time_left(brain, deadline)
+        outcomes = yield Within(asks, seconds)
         for node, head, peek in zip(nodes, outcomes[::2], outcomes[1::2], strict=True):
             refusal = as_error(head, node, Verb.HEAD) or as_error(peek, node, Verb.PEEK)
             if refusal is None:
                 held[node] = peek[2] if peek[1] == Status.OK else b""
             else:
                 failures[node] = refusal
-                blame(brain, node, refusal)
+                blame(brain, node, refusal, seconds)
     return held
 
 

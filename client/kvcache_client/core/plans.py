@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from kvcache_client.core.balancing import Balancing
-from kvcache_client.core.batch_writes import settle_many, write_many
-from kvcache_client.core.batches import names_of, read_many
+from kvcache_client.core.batch_writes import settle_many
+from kvcache_client.core.batches import named, read_many
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.deciding import increment, swap, touch
@@ -27,6 +27,7 @@ from kvcache_client.core.effects import Plan
 from kvcache_client.core.failing_open import batch_fails_open, write_fails_open
 from kvcache_client.core.reading import fetch, read, read_as
 from kvcache_client.core.results import BatchResult, Entry
+from kvcache_client.core.slices import BREATH, LONG, stretches
 from kvcache_client.core.space import Space
 from kvcache_client.core.writing import Written, write
 from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN, Key, SoftRecord, Value
@@ -74,6 +75,10 @@ __all__ = [
 ]
 
 D = TypeVar("D")
+
+
+_LARGE: Final = 64 * 1024
+"""After a value of more bytes in a batch others have their turn."""
 
 
 def expiry_in(brain: Brain, ttl: Ttl) -> int:
@@ -316,49 +321,56 @@ def set_many(
     """Write many values under one time to live; the result holds their versions."""
     if not isinstance(values, Mapping):
         raise UnsupportedValue(f"set_many takes a mapping of keys to values, not {type(values).__name__}")
-    names = names_of(space.name_of, values)
+    values = dict(values)  # whoever has his turn meanwhile may change it
+    names = yield from named(space.name_of, values)
     expiry_ms = expiry_in(brain, ttl)
     versions = brain.hlc.stamps(len(names))
-    encode, limit = space.encode, brain.config.value_limit
+    encode, bound = space.encode, min(brain.config.value_limit, _LARGE)
     records = {}
-    for (key, name), version in zip(names.items(), versions, strict=True):
-        flags, payload = encode(values[key])
-        if len(payload) > limit:
-            _fitting(brain, payload, key)
-        records[name] = make_record(version, expiry_ms, flags, payload)
+    for stretch in stretches(zip(names.items(), versions, strict=True), len(names)):
+        for (key, name), version in stretch:
+            flags, payload = encode(values[key])
+            if len(payload) > bound:
+                _fitting(brain, payload, key)
+                yield BREATH
+            records[name] = make_record(version, expiry_ms, flags, payload)
+        if len(names) > LONG:
+            yield BREATH
     _, others = yield from settle_many(brain, records, acks)
     if not others and len(records) == len(names):  # nearly always, and then there is nothing to say of single keys
         return BatchResult(dict(zip(names, versions, strict=True)), frozenset(), {})
-    written = {
-        name: others[name] if name in others else Written(version_of(record), True) for name, record in records.items()
-    }
-    return _batch(names, written, lambda done: done.version)
+    return _batch(names, others, lambda name: version_of(records[name]), lambda done: done.version)
 
 
 @batch_fails_open("failed_open_writes")
 def delete_many(brain: Brain, space: Space, keys: Iterable[Key], acks: Acks | None = None) -> Plan[BatchResult[bool]]:
     """Delete many keys; those that were not there are ``missing``."""
-    names = names_of(space.name_of, keys)
+    names = yield from named(space.name_of, keys)
     forget_ms = brain.hlc.now_ms() + TOMBSTONE_MS
-    records = {name: tombstone(brain.hlc.stamp(), forget_ms) for name in names.values()}
-    written = yield from write_many(brain, records, acks)
-    return _batch(names, written, lambda done: True if done.existed else None)
+    records: dict[bytes, bytes] = {}
+    for stretch in stretches(zip(names.values(), brain.hlc.stamps(len(names)), strict=True), len(names)):
+        records.update((name, tombstone(version, forget_ms)) for name, version in stretch)
+        if len(names) > LONG:
+            yield BREATH
+    existed, others = yield from settle_many(brain, records, acks)
+    return _batch(names, others, lambda name: name in existed or None, lambda done: done.existed or None)
 
 
 def _batch(
     names: Mapping[Key, bytes],
-    written: Mapping[bytes, Written | KvCacheError],
+    others: Mapping[bytes, Written | KvCacheError],
+    usual: Callable[[bytes], Any],
     found: Callable[[Written], Any],
 ) -> BatchResult[Any]:
-    """Return the outcome of a batch of writes; a key for which ``found`` has nothing is missing."""
+    """Return the outcome of a batch of writes: ``found`` of those among ``others``, ``usual`` of the rest; None is missing."""
     successes: dict[Key, Any] = {}
     failed: dict[Key, KvCacheError] = {}
     missing: list[Key] = []
     for key, name in names.items():
-        done = written[name]
+        done = others.get(name)
         if isinstance(done, KvCacheError):
             failed[key] = done
-        elif (result := found(done)) is None:
+        elif (result := usual(name) if done is None else found(done)) is None:
             missing.append(key)
         else:
             successes[key] = result

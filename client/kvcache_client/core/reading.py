@@ -30,6 +30,7 @@ from kvcache_client.core.answers import (
     may_reroute,
     time_left,
     time_spent,
+    too_late,
     why_unavailable,
 )
 from kvcache_client.core.balancing import Balancing, Owners, States
@@ -321,14 +322,19 @@ def _ask_owners(
         if refusal is not None:
             failures[node] = refusal
             continue
+        late = too_late(brain, deadline)
+        if late is not None:
+            failures[node] = late
+            break
         if not may_repeat(brain, failures, paid=paid):
             break
-        (outcome,) = yield Within([(node, [0, Verb.GET, name])], time_left(brain, deadline))
+        seconds = time_left(brain, deadline)
+        (outcome,) = yield Within([(node, [0, Verb.GET, name])], seconds)
         error = as_error(outcome, node, Verb.GET)
         if error is None:
             return True, (outcome[2] if outcome[1] == Status.OK else None)
         failures[node] = error
-        blame(brain, node, error)
+        blame(brain, node, error, 0.0 if paid else seconds)  # a batch asks a node for much at a time
         brain.counters.failed_over_reads += 1
         if brain.clock() >= deadline:
             break

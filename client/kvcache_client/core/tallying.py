@@ -6,11 +6,12 @@ Here lives who holds the record, who failed and how, and what follows from both 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from kvcache_client.core.answers import as_error, blame, time_left, why_unavailable
+from kvcache_client.core.answers import as_error, blame, time_left, too_late, why_unavailable
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import Ask, Outcome, Plan, Within
@@ -36,13 +37,15 @@ class Tally:
     """The newest version that stood in the way."""
     cluster_ms: int = 0
     """The time of a node that found our version too far ahead."""
+    batched: bool = False
+    """Whether it is one of many that nodes are asked at a time: they are not to blame for each."""
 
-    def note(self, brain: Brain, node: str, outcome: Outcome) -> None:
-        """Take note of what a node answered."""
+    def note(self, brain: Brain, node: str, outcome: Outcome, seconds: float = math.inf) -> None:
+        """Take note of what a node answered, which had so many ``seconds`` for it."""
         error = as_error(outcome, node, Verb.PUT)
         if error is not None:
             self.failures[node] = error
-            blame(brain, node, error)
+            blame(brain, node, error, 0.0 if self.batched else seconds)
             self.maybe_applied |= isinstance(error, InDoubt)
             if isinstance(error, ClockSkew) and isinstance(error.detail, int):
                 self.cluster_ms = error.detail
@@ -70,11 +73,17 @@ class Tally:
 
 
 def send(brain: Brain, asks: list[Ask], tally: Tally, deadline: float) -> Plan[None]:
-    """Send requests together, and take note of what comes back."""
-    if asks:
-        outcomes = yield Within(asks, time_left(brain, deadline))
-        for (node, _), outcome in zip(asks, outcomes, strict=True):
-            tally.note(brain, node, outcome)
+    """Send requests together, and take note of what comes back; once it is too late, of that."""
+    if not asks:
+        return
+    late = too_late(brain, deadline)
+    if late is not None:
+        tally.failures.update({node: late for node, _ in asks})
+        return
+    seconds = time_left(brain, deadline)
+    outcomes = yield Within(asks, seconds)
+    for (node, _), outcome in zip(asks, outcomes, strict=True):
+        tally.note(brain, node, outcome, seconds)
 
 
 def held_and_needed(brain: Brain, view: View, partition: int, tally: Tally, acks: Acks | None) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-from kvcache_client.core.answers import REROUTE, REROUTE_ANSWERED, before_rerouting, may_reroute, time_spent
+from kvcache_client.core.answers import REROUTE, REROUTE_ANSWERED, before_rerouting, may_reroute, time_spent, too_late
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import Ask, Plan
@@ -190,7 +190,8 @@ class _Careful:
         brain.hlc.observe(tally.newer)
         self.record, self.stamped = restamp(self.record, brain.hlc.stamp()), True
         # Under its first version it may lie somewhere: "not applied" can't be said any more.
-        self.tally = Tally(existed=tally.existed, maybe_applied=tally.maybe_applied or bool(tally.acked))
+        doubt = tally.maybe_applied or bool(tally.acked)
+        self.tally = Tally(existed=tally.existed, maybe_applied=doubt, batched=tally.batched)
 
     def _may_resend(self) -> bool:
         """Say whether owners whose connection broke are asked once more, and forget that it did.
@@ -214,9 +215,10 @@ class _Careful:
         if not tally.fails_by(REROUTE) or not may_reroute(brain, self.deadline, tally.failures, paid=free):
             return False
         self.rerouted = True
-        refused = dict(tally.failures)
+        yield from before_rerouting(brain, self.deadline, dict(tally.failures))
+        if too_late(brain, self.deadline) is not None:  # then what they said stands
+            return False
         tally.forget(REROUTE)
-        yield from before_rerouting(brain, self.deadline, refused)
         tally.leave_alone(brain, writers)
         return True
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from loadtests.histogram import PERCENTILES
 from loadtests.report.chart import Chart, Mark, Series, line_chart
+from loadtests.report.judged import judged_cards, judged_table
 from loadtests.report.page import Card, Tone, cards, page, pairs, section, table
 from loadtests.report.recovery import cost_of
 from loadtests.report.scale import bytes_text, milliseconds_text, share_text
@@ -55,7 +56,7 @@ def render(outcome: Outcome, host: Mapping[str, str]) -> str:
         section("Second by second", *_charts(outcome, lines), columns=True),
         section("Verbs", _verb_table(outcome)),
         _fault_section(outcome, lines),
-        section("Right and wrong", _judged_table(outcome)),
+        section("Right and wrong", judged_table(outcome.recording)),
         _error_section(outcome),
         section("How it was run", pairs(outcome.settings)),
         section("Where it was run", pairs(host)),
@@ -76,8 +77,6 @@ def _cards(outcome: Outcome) -> list[Card]:
     run, seconds = outcome.recording, outcome.seconds or 1.0
     failed_reads = sum(run.count(FAILED, verb=verb) for verb in _READS)
     failed_writes = run.count(FAILED, IN_DOUBT) - failed_reads
-    lost = run.facts["lost"]
-    bad = run.facts[str(Verdict.OLD)] + run.facts[str(Verdict.WRONG)]
     hits = sum(run.count(Verdict.HIT, Verdict.STALE_HIT, verb=verb) for verb in _READS)
     asked = hits + sum(run.count(Verdict.MISS, verb=verb) for verb in _READS)
     return [
@@ -87,8 +86,7 @@ def _cards(outcome: Outcome) -> list[Card]:
         Card(share_text(hits / asked) if asked else "-", "hit ratio of reads"),
         Card(f"{failed_reads:,}", "failed reads", _tone(failed_reads)),
         Card(f"{failed_writes:,}", "writes failed or in doubt", _tone(failed_writes)),
-        Card(f"{lost:,}", "acknowledged writes lost", _tone(lost)),
-        Card(f"{bad:,}", "old or wrong answers", _tone(bad)),
+        *judged_cards(run),
     ]
 
 
@@ -109,8 +107,10 @@ def _slo_section(outcome: Outcome) -> str:
 
 
 def _charts(outcome: Outcome, lines: Timelines) -> list[str]:
-    """Return every chart; they share their x axis and the marks of what happened."""
-    marks = [Mark(lines.x(it.at), it.text, it.kind == "healed") for it in outcome.happenings]
+    """Return every chart; they share their x axis and the marks of what happened while there were users."""
+    last = max(outcome.seconds, *map(lines.x, lines.seconds[-1:]), 0.0)
+    seen = [it for it in outcome.happenings if lines.x(it.at) <= last]
+    marks = [Mark(lines.x(it.at), it.text, it.kind == "healed") for it in seen]
     charts = [
         _rates(outcome, lines),
         *_latencies(outcome, lines),
@@ -120,7 +120,7 @@ def _charts(outcome: Outcome, lines: Timelines) -> list[str]:
         _per_node(lines),
         _memory(outcome),
     ]
-    return [line_chart(replace(chart, marks=marks, x_ends=(0.0, outcome.seconds))) for chart in charts]
+    return [line_chart(replace(chart, marks=marks, x_ends=(0.0, last))) for chart in charts]
 
 
 def _chart(title: str, unit: str, groups: Mapping[str, Sequence[Point]]) -> Chart:
@@ -219,20 +219,6 @@ def _fault_section(outcome: Outcome, lines: Timelines) -> str:
     ]
     note = "<p class='note'>Until it had recovered: for 3 s nothing failed and the rate was 80 % of what was usual before.</p>"
     return section("Faults", table(head, rows), note)
-
-
-def _judged_table(outcome: Outcome) -> str:
-    facts = outcome.recording.facts
-    rows = [
-        ["acknowledged writes that could not be found again", f"{facts['lost']:,}"],
-        ["answers older than an acknowledged write", f"{facts[str(Verdict.OLD)]:,}"],
-        ["answers that nobody wrote to that key, or damaged", f"{facts[str(Verdict.WRONG)]:,}"],
-        ["keys and counters looked for when the load had ended", f"{facts['checked']:,}"],
-    ]
-    if facts["computed"]:
-        rows.append(["values computed for get_or_compute, by all callers together", f"{facts['computed']:,}"])
-    tones: list[Tone] = ["bad" if row[1] != "0" else "good" for row in rows[:3]]
-    return table(["", "count"], rows, tones)
 
 
 def _error_section(outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ Here lives starting the cluster and the faults, gathering records, and the end: 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,12 +18,13 @@ from loadtests.faults.plays import Happening
 from loadtests.faults.schedule import Fault, load_faults
 from loadtests.report.run_report import write_report
 from loadtests.run.locust_shapes import shape_of
+from loadtests.run.messages import REPORT_KEY
 from loadtests.run.options import LoadOptions, options_of, settings_of
 from loadtests.run.outcome import Outcome
 from loadtests.run.recording import Recording
 from loadtests.run.slo import judge
 from loadtests.run.watch import every, sample_nodes
-from loadtests.run.worker import CONCLUDE, REPORT_KEY
+from loadtests.run.workers import Workers
 
 __all__ = ["EXIT_CANNOT_RUN", "EXIT_SLO", "Director"]
 
@@ -42,9 +44,9 @@ class Director:
         self._faults: list[Fault] = []
         self._watching: CacheAdapter | None = None
         self._stop_watching: Callable[[], None] = lambda: None
-        self._awaited: set[str] = set()
-        """Workers whose last record is still to come."""
-        self._missing: set[str] = set()
+        self._workers = Workers(environment.runner, self._trouble)
+        self._ending = threading.Lock()
+        self._judged: Outcome | None = None
         self.outcome: Outcome | None = None
 
     def open(self) -> None:
@@ -74,7 +76,8 @@ class Director:
             time.time(),
             rate=options.rate,
         )
-        self._missing.clear()
+        self._workers.begin()
+        _log.info("The users begin")
         self._stop_watching = every(_WATCH_SECONDS, self._watch)
         if self._host is not None:
             self._host.play(self._faults)
@@ -84,16 +87,33 @@ class Director:
         if self.outcome is not None:
             self.outcome.recording.add(record)
 
+    def stop_clock(self) -> None:
+        """The users are held: what comes from here on is no part of the run's time. Safe to call again."""
+        if self.outcome is not None and not self.outcome.ended:
+            self.outcome.ended = time.time()
+            self._stop_watching()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a run that was not judged yet."""
+        return self.outcome is not None and self.outcome is not self._judged
+
     def end(self) -> None:
-        """The run is over and all records are in: judge it, write the report, say how Locust is to exit."""
-        outcome = self.outcome
-        if outcome is None or outcome.ended:
-            return
-        self._stop_watching()
-        outcome.ended = time.time()
+        """The run is over and all records are in: judge it, write the report, say how Locust is to exit.
+
+        Two may call it at once, as when Ctrl-C meets the end of the run: the second returns when all is done.
+        """
+        with self._ending:
+            outcome = self.outcome
+            if outcome is not None and self.running:
+                self._judged = outcome
+                self.stop_clock()
+                self._judge(outcome)
+
+    def _judge(self, outcome: Outcome) -> None:
         options = options_of(self._environment.parsed_options)
-        seconds = outcome.seconds
-        outcome.judgements = judge(options.slo, outcome.recording, seconds)
+        outcome.recording.facts["workers lost"] += self._workers.unheard
+        outcome.judgements = judge(options.slo, outcome.recording, outcome.seconds)
         _add_notes(outcome)
         for note in outcome.notes:
             _log.warning("%s", note)
@@ -108,14 +128,18 @@ class Director:
     def close(self) -> None:
         """Stop what was started. Safe to call again."""
         self._stop_watching()
-        if self._watching is not None:
-            self._watching.close()
-            self._watching = None
-        if self._host is not None:
-            self._host.stop()
-            self._host = None
+        watching, self._watching, host, self._host = self._watching, None, self._host, None
+        if watching is not None:
+            watching.close()
+        if host is not None:
+            host.stop()
 
     # As the master of workers
+
+    def on_worker_connect(self, client_id: str, **_: Any) -> None:
+        """A worker is here: for the next run, or for the one that is under way."""
+        if self.running:
+            self._workers.joined(client_id)
 
     def on_worker_report(self, client_id: str, data: dict[str, Any]) -> None:
         """A worker's report, every three seconds."""
@@ -125,36 +149,21 @@ class Director:
     def on_concluded(self, environment: Any, msg: Any, **_: Any) -> None:
         """A worker's last record."""
         self.gather(Recording.from_bytes(msg.data["record"]))
-        self._awaited.discard(msg.node_id)
+        if self.running:
+            self._workers.concluded(msg.node_id)
 
     def conclude_workers(self) -> None:
         """Have all workers look for what they wrote, and wait for their last records."""
-        runner = self._environment.runner
-        self._awaited = {client.id for client in runner.clients.all if client.state != "missing"}
-        runner.send_message(CONCLUDE)
-        end = time.monotonic() + _CONCLUDE_SECONDS
-        while self._awaited - self._missing and time.monotonic() < end:
-            self._look_for_workers()
-            time.sleep(0.02)
-        for worker in self._awaited - self._missing:
-            self._lost(worker, "did not give its last record")
+        self.stop_clock()
+        self._workers.conclude(_CONCLUDE_SECONDS)
 
     def _watch(self) -> None:
-        self._look_for_workers()
+        self._workers.look()
         if self.outcome is not None and self._watching is not None:
             self.outcome.samples.extend(sample_nodes(self._watching))
 
-    def _look_for_workers(self) -> None:
-        clients = getattr(self._environment.runner, "clients", None)
-        for client in clients.all if clients is not None else ():
-            if client.state == "missing" and client.id not in self._missing:
-                self._missing.add(client.id)
-                self._lost(client.id, "was lost in the middle of the run")
-
-    def _lost(self, worker: str, what: str) -> None:
-        if self.outcome is not None:
-            index = self._environment.runner.get_worker_index(worker)
-            self.outcome.happenings.append(Happening(time.time(), "problem", f"worker {index} {what}"))
+    def _trouble(self, text: str) -> None:
+        self._happened(Happening(time.time(), "problem", text))
 
     def _happened(self, happening: Happening) -> None:
         _log.log(logging.WARNING if happening.kind == "problem" else logging.INFO, "%s", happening.text)

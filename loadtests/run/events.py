@@ -6,38 +6,68 @@ Here lives the wiring for the three roles that a Locust process can have: alone,
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any, Final
 
+import gevent
 from flask import request
 
 from loadtests import CannotRun
 from loadtests.run.director import EXIT_CANNOT_RUN, Director
 from loadtests.run.locust_shapes import shape_of
+from loadtests.run.messages import BEGUN, CONCLUDE, CONCLUDED
 from loadtests.run.options import add_options
-from loadtests.run.worker import BEGUN, CONCLUDE, CONCLUDED, WorkerSide
+from loadtests.run.worker import WorkerSide
 
 __all__ = ["register"]
 
 _STOP_SECONDS: Final = 2.0
+_UNDER_WAY: Final = frozenset({"spawning", "running"})
+"""States of a master in which a run is on."""
+
 _log = logging.getLogger(__name__)
 
 
 def register(events: Any) -> None:
     """Listen to the events of a locustfile."""
+    start = _Start()
     events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser))
-    events.init.add_listener(_on_init)
+    events.init.add_listener(start.on_init)
+    events.test_start.add_listener(start.on_test_start)
 
 
-def _on_init(environment: Any, **_: Any) -> None:
+class _Start:
+    """What this process does when a run begins, which is known once Locust has told of its role.
+
+    A worker that joins a run under way is told to begin before that: it waits here, and its users with it.
+    """
+
+    def __init__(self) -> None:
+        self._begin: Callable[[], None] = lambda: None
+        self._known = threading.Event()
+
+    def on_init(self, environment: Any, **_: Any) -> None:
+        self._begin = _take_role(environment)
+        self._known.set()
+
+    def on_test_start(self, **_: Any) -> None:
+        self._known.wait()
+        self._begin()
+
+
+def _take_role(environment: Any) -> Callable[[], None]:
+    """Listen to what this process's role is about; returns what begins a run."""
     # A user is asked to end, and killed only after this long: killed in the middle of a write it would leave it in doubt.
     environment.stop_timeout = environment.stop_timeout or _STOP_SECONDS
+    # Python would interrupt whoever is at work, perhaps a user in the middle of a write; Locust means it for its main greenlet.
+    gevent.signal_handler(signal.SIGINT, gevent.get_hub().handle_system_error, KeyboardInterrupt, KeyboardInterrupt())
     runner = type(environment.runner).__name__
     if runner == "WorkerRunner":
-        _be_worker(environment)
-        return
+        return _be_worker(environment)
     director = Director(environment)
-    environment.events.quitting.add_listener(lambda **_: director.close())
     try:
         director.open()
     except CannotRun as error:
@@ -46,10 +76,8 @@ def _on_init(environment: Any, **_: Any) -> None:
         sys.exit(EXIT_CANNOT_RUN)
     if environment.web_ui is not None:
         environment.web_ui.app.before_request(lambda: _follow_form(environment))
-    if runner == "MasterRunner":
-        _be_master(environment, director)
-    else:
-        _be_alone(environment, director)
+    environment.events.test_stop.add_listener(lambda **_: director.end())
+    return _be_master(environment, director) if runner == "MasterRunner" else _be_alone(environment, director)
 
 
 def _follow_form(environment: Any) -> None:
@@ -62,31 +90,40 @@ def _follow_form(environment: Any) -> None:
         environment.shape_class = shape
 
 
-def _be_worker(environment: Any) -> None:
+def _be_worker(environment: Any) -> Callable[[], None]:
     side = WorkerSide(environment)
-    environment.events.test_start.add_listener(side.on_start)
     environment.events.report_to_master.add_listener(side.on_report)
-    environment.events.quitting.add_listener(lambda **_: side.release())
+    environment.events.quitting.add_listener(lambda **_: side.quit())
     environment.runner.register_message(CONCLUDE, side.on_conclude, concurrent=True)
+    return side.start
 
 
-def _be_master(environment: Any, director: Director) -> None:
+def _be_master(environment: Any, director: Director) -> Callable[[], None]:
+    runner, events = environment.runner, environment.events
+
     def begun(**_: Any) -> None:
-        if director.outcome is None or director.outcome.ended:
+        if runner.state in _UNDER_WAY and not director.running:
             director.begin()  # at the first worker that has written its keys
 
-    events = environment.events
+    def quitting(**_: Any) -> None:
+        try:
+            runner.stop(send_stop_to_client=False)  # as Locust's quit, which comes after this, does it
+        finally:
+            director.close()
+
+    events.worker_connect.add_listener(director.on_worker_connect)
     events.worker_report.add_listener(director.on_worker_report)
     events.test_stopping.add_listener(lambda **_: director.conclude_workers())
-    events.test_stop.add_listener(lambda **_: director.end())
-    environment.runner.register_message(BEGUN, begun)
-    environment.runner.register_message(CONCLUDED, director.on_concluded)
+    events.quitting.add_listener(quitting)
+    runner.register_message(BEGUN, begun)
+    runner.register_message(CONCLUDED, director.on_concluded)
+    return lambda: None
 
 
-def _be_alone(environment: Any, director: Director) -> None:
+def _be_alone(environment: Any, director: Director) -> Callable[[], None]:
     side = WorkerSide(environment)
 
-    def begin(**_: Any) -> None:
+    def begin() -> None:
         try:
             side.begin()
         except CannotRun as error:
@@ -97,10 +134,18 @@ def _be_alone(environment: Any, director: Director) -> None:
             director.begin()
 
     def stopping(**_: Any) -> None:
+        director.stop_clock()
         director.gather(side.conclude())
 
-    events = environment.events
-    events.test_start.add_listener(begin)
-    events.test_stopping.add_listener(stopping)
-    events.test_stop.add_listener(lambda **_: director.end())
-    events.quitting.add_listener(lambda **_: side.release())
+    def quitting(**_: Any) -> None:
+        try:
+            # Ctrl-C and SIGTERM come here first: the run must end in order, and while there is a cluster to ask. Locust takes
+            # its exit code right after this.
+            environment.runner.stop()
+        finally:
+            side.release()
+            director.close()
+
+    environment.events.test_stopping.add_listener(stopping)
+    environment.events.quitting.add_listener(quitting)
+    return begin

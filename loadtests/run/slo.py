@@ -17,7 +17,7 @@ from typing import Final
 from loadtests.run.recording import FAILED, IN_DOUBT, NOT_BEGUN, Recording
 from loadtests.users.ledger import Verdict
 
-__all__ = ["FIGURES", "Judgement", "Slo", "Term", "judge", "parse_slo"]
+__all__ = ["FIGURES", "Judgement", "Slo", "Term", "blind_spot", "judge", "parse_slo"]
 
 _TERM: Final = re.compile(r"(?:([a-z_]+)\.)?([a-z0-9_.]+?)\s*(<=|>=|<|>|=)\s*([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|%|/s)?")
 _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
@@ -82,7 +82,15 @@ FIGURES: Final[Mapping[str, _Figure]] = {
 }
 """Name -> figure. ``not_begun`` is the share of all open arrivals that no user had come to by the end.
 ``lost`` are acknowledged writes that can't be read any more, with nothing to explain it; ``old`` are reads of a value older than
-an acknowledged one, ``wrong`` of one that nobody wrote to that key. All three include the last reading."""
+an acknowledged one, ``wrong`` of one that nobody wrote to that key. All three include the last reading, and are not known where
+that has a blind spot."""
+
+_UNSEEN: Final[Mapping[str, str]] = {
+    "unreadable": "keys could not be read",
+    "unchecked": "keys were not looked for",
+    "workers lost": "workers took with them what they had written",
+}
+"""Fact -> what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,8 @@ class Judgement:
     term: Term
     value: float
     held: bool
+    blind: str = ""
+    """What was not looked at, so that the value says too little."""
 
     def __str__(self) -> str:
         return f"{self.term.text}: {'held' if self.held else 'FAILED'}, {self.shown}"
@@ -120,6 +130,8 @@ class Judgement:
             return f"{self.value * 1e3:.3g} ms"
         if self.term.share or unit == "ratio":
             return f"{self.value:.4%}"
+        if self.blind:
+            return f"{self.value:,.0f}, but {self.blind}"
         return f"{self.value:,.0f}/s" if unit == "rate" else f"{self.value:,.0f}"
 
 
@@ -129,8 +141,15 @@ def parse_slo(text: str) -> Slo:
 
 
 def judge(slo: Slo, run: Recording, seconds: float) -> list[Judgement]:
-    """Judge every term by a run that took ``seconds``. A time that nothing was measured for is not held."""
+    """Judge every term by a run that took ``seconds``. What was not measured, or not wholly looked at, is not held."""
     return [_judge(term, run, seconds) for term in slo]
+
+
+def blind_spot(figure: str, run: Recording) -> str:
+    """Return why ``lost``, ``old`` or ``wrong`` is not known of this run; empty if it is."""
+    unseen = [f"{run.facts[fact]:,} {text}" for fact, text in _UNSEEN.items() if run.facts[fact]]
+    looked = run.facts["checked"] if figure == "lost" else run.count()
+    return ", ".join(unseen) or ("" if looked else "nothing was looked at")
 
 
 def _judge(term: Term, run: Recording, seconds: float) -> Judgement:
@@ -139,8 +158,9 @@ def _judge(term: Term, run: Recording, seconds: float) -> Judgement:
     value = figure.read(run, term.verb, seconds)
     if term.share:
         value = value / answers if answers else 0.0
-    held = bool(answers) and _COMPARE[term.compare](value, term.limit)
-    return Judgement(term, value, held)
+    blind = "" if figure.by_verb else blind_spot(term.figure, run)
+    held = bool(answers) and not blind and _COMPARE[term.compare](value, term.limit)
+    return Judgement(term, value, held, blind)
 
 
 def _term(text: str) -> Term:

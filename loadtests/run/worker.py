@@ -8,6 +8,7 @@ Here lives the workload's life: made, loaded, reported, concluded. Never here: w
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 from loadtests import CannotRun
 from loadtests.adapters import open_adapter
 from loadtests.run.conclude import conclude
+from loadtests.run.messages import BEGUN, CONCLUDED, REPORT_KEY
 from loadtests.run.options import options_of
 from loadtests.run.preload import preload
 from loadtests.run.recording import Recording
@@ -22,19 +24,7 @@ from loadtests.run.watch import every
 from loadtests.users.user import CacheUser
 from loadtests.users.workload import Workload, workload_of
 
-__all__ = ["BEGUN", "CONCLUDE", "CONCLUDED", "REPORT_KEY", "WorkerSide"]
-
-CONCLUDE: Final = "kvcache_conclude"
-"""Message to workers: hold your users and look for what they wrote."""
-
-BEGUN: Final = "kvcache_begun"
-"""Message to the master: all keys are written, the users begin."""
-
-CONCLUDED: Final = "kvcache_concluded"
-"""Message to the master: the last part of the record."""
-
-REPORT_KEY: Final = "kvcache"
-"""Under which a worker's report to its master carries its record."""
+__all__ = ["WorkerSide"]
 
 _EXPLAIN_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
@@ -47,6 +37,8 @@ class WorkerSide:
         self._environment = environment
         self.workload: Workload | None = None
         self._stop_explaining: Callable[[], None] = lambda: None
+        self._loaded = False
+        self._concluding = threading.Lock()
 
     def begin(self) -> Workload:
         """Make the workload and write its keys. Raises ``CannotRun``."""
@@ -67,6 +59,7 @@ class WorkerSide:
             if issubclass(users, CacheUser):
                 users.prepare(workload)
         workload.start()
+        self._loaded = True
         self._stop_explaining = every(_EXPLAIN_SECONDS, workload.explain_suspects)
         return workload
 
@@ -75,19 +68,22 @@ class WorkerSide:
         return self.workload.recording.take() if self.workload else Recording()
 
     def conclude(self) -> Recording:
-        """End the load and return the last part of the record."""
-        if self.workload is None or self.workload.stopping:
-            return Recording()
-        self._stop_explaining()
-        conclude(self.workload)
-        return self.take()
+        """End the load and return the last part of the record.
+
+        Two may call it at once, as when Ctrl-C meets the end of the run: the second waits, and gets what is left.
+        """
+        with self._concluding:
+            if self.workload is not None and self._loaded and not self.workload.stopping:
+                self._stop_explaining()
+                conclude(self.workload)
+            return self.take()
 
     def release(self) -> None:
         """Close the cache of the run before."""
         self._stop_explaining()
-        if self.workload is not None:
-            self.workload.close()
-            self.workload = None
+        workload, self.workload, self._loaded = self.workload, None, False
+        if workload is not None:
+            workload.close()
 
     # As a worker of a master
 
@@ -95,8 +91,9 @@ class WorkerSide:
         """Put the record into the report that Locust sends to the master every three seconds."""
         data[REPORT_KEY] = self.take().to_bytes()
 
-    def on_start(self, environment: Any, **_: Any) -> None:
+    def start(self) -> None:
         """Begin; a worker that can't says so and leaves."""
+        environment = self._environment
         try:
             self.begin()
         except CannotRun as error:
@@ -109,6 +106,12 @@ class WorkerSide:
     def on_conclude(self, environment: Any, msg: Any, **_: Any) -> None:
         """The master asks for the end."""
         environment.runner.send_message(CONCLUDED, {"record": self.conclude().to_bytes()})
+
+    def quit(self) -> None:
+        """This process ends, perhaps in the middle of a run: its record is not to end with it."""
+        if self._loaded:
+            self._environment.runner.send_message(CONCLUDED, {"record": self.conclude().to_bytes()})
+        self.release()
 
     def __repr__(self) -> str:
         return f"<WorkerSide {self.workload!r}>"

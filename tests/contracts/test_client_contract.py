@@ -36,7 +36,14 @@ VALUES: list[Any] = [
     *(b"", b"bytes", bytes(range(256)), b"\x90\xc1", b"x" * 1_000_000),
     *([], [1, [2, [3, [None]]]], {}, {"a": {"b": [1, 2.5, True, None, "c", b"d"]}}, {1: "int key", b"b": 2, None: 3}),
     [{"rows": [{"id": number, "tags": ["a", "b"]} for number in range(200)]}],
-    *((), (1, ("two", [3])), set(), pytest.param({1, "a", None}, id="a set of three kinds"), frozenset({b"x"}), {(1, 2): {frozenset({3})}}),
+    *(
+        (),
+        (1, ("two", [3])),
+        set(),
+        pytest.param({1, "a", None}, id="a set of three kinds"),
+        frozenset({b"x"}),
+        {(1, 2): {frozenset({3})}},
+    ),
     *(datetime(2024, 2, 29, 12, 30, 0, 5), datetime(2024, 2, 29, tzinfo=UTC), date(1, 1, 1), time(23, 59, 59, 999_999)),
     *(timedelta(-1, 5, 7), Decimal("1.50"), Decimal("-0"), UUID(int=5), [{"at": (timedelta.max, UUID(int=0))}]),
 ]

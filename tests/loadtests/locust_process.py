@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LOCUSTFILE", "REPOSITORY", "Ran", "locust_command", "run_locust", "run_script"]
+__all__ = ["LOCUSTFILE", "REPOSITORY", "Ran", "locust_command", "run_locust", "run_script", "started_locust"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCUSTFILE = REPOSITORY / "loadtests" / "locustfile.py"
@@ -29,6 +31,20 @@ def locust_command(*words: str) -> list[str]:
 
 def run_locust(*words: str, **environment: str) -> Ran:
     return _run(locust_command("--headless", *words), environment)
+
+
+@contextmanager
+def started_locust(log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Locust that is there until the end of the block; what it says goes to ``log``."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            locust_command(*words), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=REPOSITORY
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def run_script(name: str, *words: str) -> Ran:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections import Counter
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from locust_process import REPOSITORY, locust_command
+from locust_process import started_locust
 from polling import wait_until
 from serving import ServingCluster
 
@@ -46,17 +45,7 @@ class Distributed:
         return told
 
     def _start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
-        output = self._stack.enter_context((self.folder / f"{name}.log").open("wb"))
-        process = subprocess.Popen(
-            locust_command(*words),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=REPOSITORY,
-        )
-        self._stack.callback(process.wait)
-        self._stack.callback(process.kill)
-        return process
+        return self._stack.enter_context(started_locust(self.folder / f"{name}.log", *words))
 
 
 @pytest.fixture
@@ -97,22 +86,41 @@ def test_the_records_of_two_workers_are_one_report(distributed: Distributed) -> 
         assert not figures["notes"]
 
 
-def _running(run: Distributed) -> Callable[[], bool]:
-    return lambda: "All users spawned" in run.output("master")
+def _says(run: Distributed, text: str) -> Callable[[], bool]:
+    return lambda: text in run.output("master")
 
 
-def test_a_worker_that_dies_in_the_middle_is_named_and_the_run_goes_on(distributed: Distributed) -> None:
+def test_who_comes_and_goes_in_the_middle_is_named_and_what_nobody_looked_for_is_not_held(
+    distributed: Distributed,
+) -> None:
+    """One worker is killed, one is stopped in order, one joins late. Then SIGTERM ends the master, long before its time."""
     with _shown(distributed):
-        master = distributed.master(*_options(distributed, 12))
-        victim, other = distributed.worker(1), distributed.worker(2)
-        wait_until(_running(distributed), 40)
-        os.kill(victim.pid, signal.SIGKILL)
-        assert [master.wait(60), other.wait(60)] == [0, 0]
+        master = distributed.master(*_options(distributed, 120))
+        killed, stopped = distributed.worker(1), distributed.worker(2)
+        wait_until(_says(distributed, "The users begin"), 40)
+        late = distributed.worker(3)
+        wait_until(_says(distributed, "worker 2 joined in the middle of the run"), 40)
+        killed.kill()
+        wait_until(_says(distributed, "was lost in the middle of the run"), 40)
+        stopped.send_signal(signal.SIGINT)
+        wait_until(_says(distributed, "was stopped in the middle of the run"), 40)
+        master.send_signal(signal.SIGTERM)
+        assert [process.wait(60) for process in (master, stopped, late)] == [1, 0, 0]
         figures = distributed.figures()
-        notes = [note for note in figures["notes"] if "was lost in the middle of the run" in note]
-        assert len(notes) == 1
-        assert notes[0].startswith("worker ")
-        assert [it["text"] for it in figures["happenings"]] == notes
-        assert figures["facts"]["checked"] == 300  # the keys of the one that is left
+        assert figures["notes"] == [it["text"] for it in figures["happenings"]]
+        assert [note.partition(" in the middle of the run")[0][9:] for note in figures["notes"]] == [
+            "joined",
+            "was lost",
+            "was stopped",
+        ]
+        assert figures["facts"]["workers lost"] == 1
+        assert figures["facts"]["checked"] == 600  # the keys of the two that could still look for them
         assert figures["operations"] > 100
-        assert notes[0] in (distributed.folder / "report.html").read_text()
+        assert {term["term"]: term["held"] for term in figures["slo"]} == {
+            "failed=0": True,
+            "lost=0": False,
+            "wrong=0": False,
+            "old=0": False,
+        }
+        assert "lost=0: FAILED, 0, but 1 workers took with them" in distributed.output("master")
+        assert "Traceback" not in distributed.output("worker3")

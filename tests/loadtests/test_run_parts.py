@@ -22,7 +22,7 @@ def _recording() -> Recording:
         recording.note(100 + number % 10, "get", f"n{number % 3}", "hit", 0.001 if number < 985 else 0.050)
     for number in range(10):
         recording.note(100 + number, "set", "n1", FAILED if number == 0 else "ok", 0.002)
-    recording.facts["lost"] = 2
+    recording.facts.update(lost=2, checked=1000)
     return recording
 
 
@@ -50,6 +50,23 @@ def test_a_term_is_judged_by_what_was_recorded(slo: str, held: bool) -> None:
     (judgement,) = judge(parse_slo(slo), _recording(), 10.0)
     assert judgement.held is held
     assert str(judgement).startswith(f"{slo}: {'held' if held else 'FAILED'}")
+
+
+@pytest.mark.parametrize("fact", ["unreadable", "unchecked", "workers lost"])
+def test_that_nothing_is_lost_old_or_wrong_is_not_held_when_not_all_was_looked_at(fact: str) -> None:
+    recording = _recording()
+    recording.facts.update({"lost": -2, fact: 1500})
+    for judgement in judge(parse_slo("lost=0,old=0,wrong=0"), recording, 10.0):
+        assert (judgement.value, judgement.held) == (0, False)
+        assert str(judgement).startswith(f"{judgement.term.text}: FAILED, 0, but 1,500 ")
+    assert judge(parse_slo("get.p50<2ms"), recording, 10.0)[0].held
+
+
+def test_that_nothing_is_lost_is_not_held_when_nothing_was_looked_for() -> None:
+    recording = _recording()
+    recording.facts.clear()
+    held = {it.term.figure: it.held for it in judge(parse_slo("lost=0,old=0,wrong=0"), recording, 10.0)}
+    assert held == {"lost": False, "old": True, "wrong": True}  # the other two were judged at every read
 
 
 def test_an_slo_has_any_number_of_terms() -> None:

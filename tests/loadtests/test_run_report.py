@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
@@ -90,6 +91,36 @@ def test_the_report_shows_the_verdict_the_fault_and_the_gap_of_a_silent_node() -
     memory = html[html.index("Memory per node") :]
     path = memory[memory.index('class="line"', memory.index("<svg class")) :].partition("/>")[0]
     assert path.count("M") == 2
+
+
+def _right_and_wrong(recording: Recording) -> list[str]:
+    html = render(_outcome(recording), {})
+    cards = re.findall(r'<b class="(\w*)">([^<]*)</b><span>(?:acknowledged writes lost|old or wrong answers)<', html)
+    rows = re.findall(r'<td class="(\w*)">([^<]*)</td></tr>', html[html.index("<h2>Right and wrong") :])[:3]
+    return [f"{count} {tone}".strip() for tone, count in cards + rows]
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({"checked": 50}, ["0 good"] * 5),
+        ({"checked": 50, "unreadable": 1}, ["-"] * 5),
+        ({"checked": 50, "workers lost": 1, "lost": 3}, ["3 bad", "-", "3 bad", "-", "-"]),
+        ({}, ["-", "0 good", "-", "0 good", "0 good"]),
+    ],
+)
+def test_nothing_found_is_good_only_where_all_was_looked_at(facts: dict[str, int], shown: list[str]) -> None:
+    recording = _recording()
+    recording.facts.update(facts)
+    assert _right_and_wrong(recording) == shown
+
+
+def test_what_happened_after_the_users_had_ended_is_told_and_not_drawn() -> None:
+    outcome = _outcome(_recording())
+    outcome.happenings.append(Happening(BEGAN + 31, "healed", "n4 has joined"))
+    html = render(outcome, {})
+    assert '<td class="">n4 has joined</td>' in html
+    assert "n4 has joined</text>" not in html
 
 
 def test_the_summary_has_the_same_figures_for_programs() -> None:

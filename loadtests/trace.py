@@ -4,18 +4,17 @@ Here lives finding and reading a trace file. Never here: what is done with its r
 trace: the files are not part of the project, and are read only when asked for.
 
 A trace is gzip'd CSV with the header ``key,size``: one request a line in order of time, the key a dense
-integer, the size in bytes or empty where the trace has none.
+integer, the size in bytes or empty where the trace has none. There are no quotes, so no line can swallow the next.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
 import time
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -25,6 +24,7 @@ from loadtests import CannotRun
 __all__ = [
     "DEFAULT_SIZE",
     "FOLDER_VARIABLE",
+    "Damage",
     "Trace",
     "find_trace",
     "key_of",
@@ -41,6 +41,10 @@ DEFAULT_SIZE: Final = 100
 
 _BREATH: Final = 10_000
 """Lines that are read at a stretch."""
+
+_KEY_AT_MOST: Final = (1 << 64) - 1
+_SIZE_AT_MOST: Final = (1 << 32) - 1
+_DAMAGES_TOLD: Final = 10
 
 _SUFFIX: Final = ".csv.gz"
 _COLUMNS: Final = ["key", "size"]
@@ -59,6 +63,24 @@ class Trace:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self.keys, self.sizes, strict=True)
+
+
+@dataclass(slots=True)
+class Damage:
+    """What of a file was no request. ``largest`` is the size in bytes above which a line counts as damaged."""
+
+    largest: int = _SIZE_AT_MOST
+    lines: int = 0
+    told: list[str] = field(default_factory=list)
+    """The first of them, by number and content."""
+    cut: str = ""
+    """Why the rest of the file could not be read; empty for a whole one."""
+
+    def note(self, what: str) -> None:
+        """Count a line."""
+        self.lines += 1
+        if self.lines <= _DAMAGES_TOLD:
+            self.told.append(what)
 
 
 def trace_folder(environment: Mapping[str, str]) -> Path:
@@ -83,44 +105,56 @@ def find_trace(name: str, folder: Path) -> Path:
     raise CannotRun(f"{what} called {name!r} in {folder}; there is: {names}")
 
 
-def read_trace(path: Path, requests: int | None = None, *, on_damage: Callable[[str], None] | None = None) -> Trace:
+def read_trace(path: Path, requests: int | None = None, *, damage: Damage | None = None) -> Trace:
     """Return the first ``requests`` requests of the file, or all.
 
-    Raises ``CannotRun`` on a damaged file; with ``on_damage``, a line that is no request is told to it by number and content,
-    and left out.
+    Raises ``CannotRun`` on a damaged file; with ``damage``, what is no request is noted there and left out, and of a file that
+    ends in the middle there is what came before.
     """
     trace = Trace(path.name.removesuffix(_SUFFIX), array("Q"), array("I"))
     try:
-        with gzip.open(path, "rt", encoding="ascii", newline="") as lines:
-            rows = csv.reader(lines)
-            _fill(trace, rows, requests, on_damage)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise CannotRun(f"{path} cannot be read as a trace: {error}") from error
+        # Whatever is no ASCII is then no number either, and so damage of its own line only.
+        with gzip.open(path, "rt", encoding="ascii", errors="replace") as lines:
+            _fill(trace, lines, requests, damage)
+    except (OSError, EOFError, zlib.error) as error:
+        if damage is None or not trace:
+            raise CannotRun(f"{path} cannot be read as a trace: {error}") from error
+        damage.cut = f"{trace.name} ends in the middle, after {len(trace):,} requests: {error}"
     if not trace:
         raise CannotRun(f"{path} holds no requests")
     return trace
 
 
-def _fill(
-    trace: Trace, rows: Iterator[list[str]], requests: int | None, on_damage: Callable[[str], None] | None
-) -> None:
-    header = next(rows, None)
+def _fill(trace: Trace, lines: Iterator[str], requests: int | None, damage: Damage | None) -> None:
+    header = _row(next(lines, ""))
     if header != _COLUMNS:
-        raise CannotRun(f"{trace.name} begins with {header!r}; a trace begins with the columns key,size")
-    for number, row in enumerate(islice(rows, requests), start=2):
+        raise CannotRun(f"{trace.name} begins with {header!r:.200}; a trace begins with the columns key,size")
+    add_key, add_size, largest = trace.keys.append, trace.sizes.append, damage.largest if damage else _SIZE_AT_MOST
+    for number, line in enumerate(islice(lines, requests), start=2):
         if number % _BREATH == 0:
             time.sleep(0)  # a process that also answers others (a Locust worker its master) gets to it
         try:
-            key, size = row
-            request = array("Q", [int(key)]), array("I", [int(size) if size else DEFAULT_SIZE])
-        except (ValueError, OverflowError) as error:
-            damage = f"{trace.name}, line {number}: {row!r:.200} is not a key and a size ({error})"
-            if on_damage is None:
-                raise CannotRun(damage) from error
-            on_damage(damage)
-            continue
-        trace.keys.append(request[0][0])
-        trace.sizes.append(request[1][0])
+            key, size = _request(line, largest)
+        except ValueError as error:
+            what = f"{trace.name}, line {number}: {_row(line)!r:.200} is not a key and a size ({error!s:.200})"
+            if damage is None:
+                raise CannotRun(what) from error
+            damage.note(what)
+        else:
+            add_key(key)
+            add_size(size)
+
+
+def _row(line: str) -> list[str]:
+    return line.rstrip("\n").split(",")
+
+
+def _request(line: str, largest: int) -> tuple[int, int]:
+    key_text, size_text = _row(line)
+    key, size = int(key_text), int(size_text) if size_text else DEFAULT_SIZE
+    if 0 <= key <= _KEY_AT_MOST and 0 <= size <= largest:
+        return key, size
+    raise ValueError(f"a key is from 0 to {_KEY_AT_MOST}, a size from 0 to {largest}")
 
 
 def key_of(number: int) -> bytes:

@@ -196,6 +196,7 @@ def _add_notes(outcome: Outcome) -> None:
     texts = {
         "not begun": "operations were due and no user had come to them by the end: their waits so far count as latencies",
         "damaged lines": "lines of the trace were damaged and left out",
+        "cut traces": "trace ends in the middle: what came before that was replayed",
         "unreadable": "keys could not be read at the end, and so not be judged",
         "unchecked": "keys were not looked for at the end, for want of time",
         "unexplained": "misses were evicted or lost: this cache does not tell which",

@@ -19,10 +19,11 @@ from loadtests.run.slo import Slo, parse_slo
 from loadtests.users.keys import KEYS_AT_MOST
 from loadtests.users.mixture import Mixture, parse_mixture
 
-__all__ = ["DEFAULT_HOST", "LoadOptions", "add_options", "options_of", "settings_of"]
+__all__ = ["DEFAULT_HOST", "VALUE_AT_MOST", "LoadOptions", "add_options", "options_of", "settings_of"]
 
 DEFAULT_HOST: Final = "kvcache://127.0.0.1:7700"
-_VALUE_AT_MOST: Final = 16 << 20
+VALUE_AT_MOST: Final = 16 << 20
+"""Bytes; what a node takes by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def add_options(parser: Any) -> None:
         default="steady",
         help="how users, or the rate, go up and down (default steady)",
     )
-    add("--trace", default="twitter", help="what TraceUser replays: a file, or a name in the trace folder")
+    add("--trace", default="", help="what TraceUser replays: a file, or a name in the trace folder (default twitter)")
     add("--preload", choices=["yes", "no"], default="yes", help="write every key before the run (default yes)")
     add("--slo", default="", help='what makes the run fail, as "get.p99<20ms,failed<0.1%%,lost=0"')
     add("--report", default="", help="write one self-contained HTML file")
@@ -171,8 +172,8 @@ def _mixture(option: str, raw: Any, *, none: bool = False) -> Mixture:
 
 def _sizes(raw: Any) -> Mixture:
     sizes = _mixture("--value-sizes", raw)
-    if (sizes.largest or 0) > _VALUE_AT_MOST:
-        raise CannotRun(f"--value-sizes {raw!r}: a value can have {_VALUE_AT_MOST} bytes at most")
+    if (sizes.largest or 0) > VALUE_AT_MOST:
+        raise CannotRun(f"--value-sizes {raw!r}: a value can have {VALUE_AT_MOST} bytes at most")
     return sizes
 
 

@@ -18,31 +18,31 @@ from weakref import WeakKeyDictionary
 from locust.exception import StopUser
 
 from loadtests import CannotRun
-from loadtests.trace import Trace, find_trace, read_trace, trace_folder
+from loadtests.run.options import VALUE_AT_MOST
+from loadtests.trace import Damage, Trace, find_trace, read_trace, trace_folder
 from loadtests.users.ledger import Verdict
 from loadtests.users.user import CacheUser
 from loadtests.users.workload import Workload
 
 __all__ = ["TraceUser"]
 
-_SHOWN: Final = 10
-"""Damaged lines that are named; all are counted."""
+_BY_DEFAULT: Final = "twitter"
 
 _log = logging.getLogger(__name__)
 _requests: WeakKeyDictionary[Workload, Iterator[tuple[int, int]] | None] = WeakKeyDictionary()
 
 
 class TraceUser(CacheUser):
-    """Replays --trace; without the folder of the traces it says so in one line, and does nothing."""
+    """Replays --trace. Where nobody named one and the usual one is not there, it says so in one line, and does nothing."""
 
-    mix: ClassVar = {"replay": 1.0}
+    mix: ClassVar = {"get": 1.0}
 
     @classmethod
     def prepare(cls, load: Workload) -> None:
-        """Read the trace, once for all users of a process."""
+        """Read the trace, once for all users of a process. Raises ``CannotRun`` where one was named that can't be read."""
         _requests[load] = _open(load)
 
-    def replay(self, due: float) -> None:
+    def get(self, due: float) -> None:
         """Ask for the next key of the trace; write it if it is not there."""
         requests = _requests.get(self.load)
         if requests is None:
@@ -56,15 +56,19 @@ class TraceUser(CacheUser):
 
 
 def _open(load: Workload) -> Iterator[tuple[int, int]] | None:
-    damaged: list[str] = []
+    named, damage = load.options.trace, Damage(VALUE_AT_MOST)
     try:
-        trace = read_trace(find_trace(load.options.trace, trace_folder(os.environ)), on_damage=damaged.append)
+        trace = read_trace(find_trace(named or _BY_DEFAULT, trace_folder(os.environ)), damage=damage)
     except CannotRun as error:
+        if named:
+            raise CannotRun(f"--trace: {error}") from error
         _log.warning("TraceUser is skipped: %s", error)
         return None
-    for line in damaged[:_SHOWN]:
+    for line in [*damage.told, *filter(None, [damage.cut])]:
         _log.warning("damaged, left out: %s", line)
-    load.recording.facts["damaged lines"] += len(damaged)
+    if load.worker == 0:  # all processes read the same file
+        load.recording.facts["damaged lines"] += damage.lines
+        load.recording.facts["cut traces"] += bool(damage.cut)
     return _share(trace, load.worker, load.workers)
 
 

@@ -76,6 +76,14 @@ def test_damaged_lines_of_a_trace_are_named_counted_and_left_out(three_nodes: Se
     assert "40 lines of the trace were damaged and left out" in report.read_text()
 
 
+def test_a_trace_that_was_named_and_is_not_there_ends_the_run(three_nodes: ServingCluster, tmp_path: Path) -> None:
+    words = ["-H", three_nodes.seeds, "-u", "1", "-t", "20s", "--keys", "100", "--trace", "nosuch", "TraceUser"]
+    ran = run_locust(*words, KVCACHE_TRACES=str(tmp_path))
+    assert ran.code == 2, ran.output
+    assert f"--trace: no trace is called 'nosuch' in {tmp_path}; there is: nothing" in ran.output
+    assert "Traceback" not in ran.output
+
+
 def test_without_its_trace_a_trace_user_says_so_in_one_line(three_nodes: ServingCluster, tmp_path: Path) -> None:
     words = ["-H", three_nodes.seeds, "-u", "1", "-t", "2s", "--keys", "100", "TraceUser"]
     ran = run_locust(*words, KVCACHE_TRACES=str(tmp_path / "nowhere"))

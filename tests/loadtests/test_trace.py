@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import CannotRun
-from loadtests.trace import DEFAULT_SIZE, find_trace, key_of, read_trace, trace_folder, value_of
+from loadtests.trace import DEFAULT_SIZE, Damage, find_trace, key_of, read_trace, trace_folder, value_of
 
 
 def _write(path: Path, text: str) -> Path:
@@ -30,7 +30,7 @@ def test_only_the_first_requests_are_read_when_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "begins with None"),
+        ("", r"begins with \[\'\'\]"),
         ("when,key\n1,2\n", r"begins with \['when', 'key'\]"),
         ("key,size\n1,10\n2,ten\n", r"line 3.*'ten'"),
         ("key,size\n1,10,9\n", "line 2"),
@@ -89,9 +89,47 @@ def test_a_value_tells_whose_it_is_and_has_the_traced_size() -> None:
 
 def test_damaged_lines_can_be_counted_and_named_instead_and_leave_the_rest_whole(tmp_path: Path) -> None:
     path = tmp_path / "sick.csv.gz"
-    path.write_bytes(gzip.compress(b"key,size\n1,10\nnonsense\n2,x\n-3,5\n4,99999999999\n5,\n"))
-    damaged: list[str] = []
-    trace = read_trace(path, on_damage=damaged.append)
+    path.write_bytes(gzip.compress(b"key,size\n1,10\nnonsense\n2,x\n-3,5\n4,99999999999\n1,2,3\n\n6,2000\n5,\n"))
+    damage = Damage(largest=1999)
+    trace = read_trace(path, damage=damage)
     assert list(trace) == [(1, 10), (5, 100)]
-    assert [line.partition(":")[0] for line in damaged] == [f"sick, line {number}" for number in (3, 4, 5, 6)]
-    assert "nonsense" in damaged[0]
+    assert [line.partition(":")[0] for line in damage.told] == [f"sick, line {number}" for number in range(3, 10)]
+    assert damage.lines == 7
+    assert "nonsense" in damage.told[0]
+    assert "a size from 0 to 1999" in damage.told[-1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"1,\xff\xfe", "1,\N{LATIN SMALL LETTER E WITH ACUTE}".encode(), b'"1,20', b"1," + b"9" * 200_000, b"\x00,1"],
+    ids=["bytes", "letter", "quote", "long field", "zero"],
+)
+def test_one_damaged_line_is_one_damaged_line_and_all_after_it_are_read(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "sick.csv.gz"
+    path.write_bytes(gzip.compress(b"key,size\n" + line + b"\n" + b"7,70\n" * 90))
+    damage = Damage()
+    assert list(read_trace(path, damage=damage)) == [(7, 70)] * 90
+    assert (damage.lines, damage.cut) == (1, "")
+    assert damage.told[0].startswith("sick, line 2: ")
+    assert len(damage.told[0]) < 500
+    with pytest.raises(CannotRun, match="sick, line 2"):
+        read_trace(path)
+
+
+def test_of_a_file_that_ends_in_the_middle_whole_lines_are_kept_and_the_cut_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "cut.csv.gz"
+    lines = [b"%d,%d\n" % (number * 7919 % 100_003, number % 1000) for number in range(50_000)]
+    whole = gzip.compress(b"key,size\n" + b"".join(lines))
+    path.write_bytes(whole[: len(whole) // 2])
+    damage = Damage()
+    kept = list(read_trace(path, damage=damage))
+    assert 10_000 < len(kept) < 40_000
+    assert kept == [(number * 7919 % 100_003, number % 1000) for number in range(len(kept))]
+    assert damage.lines == 0
+    assert damage.cut.startswith(f"cut ends in the middle, after {len(kept):,} requests: ")
+
+
+def test_of_many_damaged_lines_the_first_are_named_and_all_counted(tmp_path: Path) -> None:
+    damage = Damage()
+    read_trace(_write(tmp_path / "sick.csv.gz", "key,size\n1,1\n" + "?\n" * 5000), damage=damage)
+    assert (damage.lines, len(damage.told)) == (5000, 10)

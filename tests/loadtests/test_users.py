@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,3 +127,13 @@ def test_open_arrivals_show_all_that_a_stall_holds_up_where_closed_users_show_on
     closed, opened = _late(), _late("--rate", "200")
     assert closed < 20
     assert opened > 80
+
+
+def test_damage_of_a_trace_that_all_workers_read_is_counted_once(tmp_path: Path) -> None:
+    """Half a file, with a line that is no request and one whose value is larger than a node takes."""
+    path = tmp_path / "sick.csv.gz"
+    lines = b"".join(b"%d,%d\n" % (number * 7919 % 100_003, number % 1000) for number in range(50_000))
+    whole = gzip.compress(b"key,size\n1,10\nwhat\n2,40000000\n" + lines)
+    path.write_bytes(whole[: len(whole) // 2])
+    ran = run_script("sick_trace.py", str(path))
+    assert 'FACTS [{"damaged lines": 2, "cut traces": 1}, {}]' in ran.output, ran.output

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import struct
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -17,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvcache_client.protocol.codec import decode_record, encode_value
-from kvcache_client.protocol.errors import UndecodableValue, UnsupportedValue
+from kvcache_client.protocol.errors import KvCacheError, UndecodableValue, UnsupportedValue
 from kvcache_client.protocol.extensions import Extension
-from kvcache_client.protocol.limits import EXTENSION_DEPTH
+from kvcache_client.protocol.limits import CONTAINER_DEPTH, EXTENSION_DEPTH
 from kvcache_client.protocol.record import NEVER, PayloadType, make_record
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -124,37 +125,121 @@ def nested(depth: int) -> Any:
 
 def test_tuples_stand_in_each_other_as_deep_as_the_limit_and_no_deeper() -> None:
     assert there_and_back(nested(EXTENSION_DEPTH)) == nested(EXTENSION_DEPTH)
-    for depth in (EXTENSION_DEPTH + 1, 400):
+    for depth in (EXTENSION_DEPTH + 1, 120):
         with pytest.raises(UnsupportedValue, match="more than 64 deep in each other"):
             encode_value(nested(depth))
 
 
-def hostile(depth: int) -> bytes:
+def wrapped(value: Any, lists: int) -> Any:
+    for _ in range(lists):
+        value = [value]
+    return value
+
+
+def chained(tuples: int, lists: int) -> Any:
+    value: Any = ()
+    for _ in range(tuples - 1):
+        value = (wrapped(value, lists),)
+    return value
+
+
+def in_a_dict(value: Any, dicts: int) -> Any:
+    for _ in range(dicts):
+        value = {"next": value}
+    return value
+
+
+@pytest.mark.parametrize("wrap", [wrapped, in_a_dict])
+def test_from_a_tuple_on_down_lists_and_dicts_count_too(wrap: Callable[[Any, int], Any]) -> None:
+    deepest = (wrap((), CONTAINER_DEPTH - 2),)
+    assert there_and_back(wrap(deepest, 500)) == wrap(deepest, 500)
+    for inner in ((), frozenset(), [], {}):
+        with pytest.raises(UnsupportedValue, match="more than 256 deep in each other"):
+            encode_value([1, ("x", wrap(inner, CONTAINER_DEPTH - 1))])
+
+
+def endless(lists: int) -> Any:
+    value: list[Any] = []
+    value.append(wrapped((value,), lists))
+    return value
+
+
+def branching() -> Any:
+    value: list[Any] = []
+    value += [(value, value), {"again": (value, [value])}]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [endless(0), endless(300), branching(), chained(64, 400)], ids=["tight", "wide", "branching", "no circle"]
+)
+def test_calls_within_calls_end_before_the_stack_does(value: Any) -> None:
+    with pytest.raises(UnsupportedValue, match="more than 256 deep in each other"):
+        encode_value(value)
+
+
+def test_shared_items_are_measured_once_in_each_level() -> None:
+    value: Any = ()
+    for _ in range(8):
+        value = (value, value)
+    assert len(encode_value(value)[1]) > 1 << 8
+    for _ in range(CONTAINER_DEPTH):
+        value = [value, value]
+    with pytest.raises(UnsupportedValue, match="more than 256 deep in each other"):
+        encode_value((value,))
+
+
+def on_a_stack_of(size: int, work: Callable[[], Any]) -> Any:
+    """Return what ``work`` returns or raises in a thread with a stack of ``size`` bytes."""
+    outcomes: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcomes.append(work())
+        except KvCacheError as error:
+            outcomes.append(error)
+
+    before = threading.stack_size(size)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join(20)
+    return outcomes[0]
+
+
+def test_the_deepest_value_that_is_taken_can_be_packed_on_a_stack_of_1_mib() -> None:
+    tuples = chained(EXTENSION_DEPTH - 1, 0)
+    value = in_a_dict((in_a_dict(tuples, CONTAINER_DEPTH - EXTENSION_DEPTH),), 1000)
+    packed = encode_value(value)  # compared as bytes: == would call itself too often
+    assert on_a_stack_of(1 << 20, lambda: encode_value(there_and_back(value))) == packed
+
+
+def hostile(depth: int, lists: int = 0) -> bytes:
     data = b"\x90"
     for _ in range(depth):
-        data = b"\x91" + msgpack.packb(msgpack.ExtType(Extension.TUPLE, data))
+        data = b"\x91" * (lists + 1) + msgpack.packb(msgpack.ExtType(Extension.TUPLE, b"\x91" * lists + data))
     return data
 
 
 def test_a_payload_that_nests_deeper_is_reported_also_on_a_small_stack() -> None:
     raw = make_record(1, NEVER, PayloadType.MSGPACK, hostile(5000))
-    outcomes: list[Any] = []
+    outcome = on_a_stack_of(256 * 1024, lambda: decode_record(raw))
+    assert isinstance(outcome, UndecodableValue)
+    assert "more than 64 deep" in str(outcome)
 
-    def decode() -> None:
-        try:
-            outcomes.append(decode_record(raw))
-        except UndecodableValue as error:
-            outcomes.append(error)
 
-    before = threading.stack_size(512 * 1024)
-    try:
-        thread = threading.Thread(target=decode)
-        thread.start()
-    finally:
-        threading.stack_size(before)
-    thread.join(20)
-    assert isinstance(outcomes[0], UndecodableValue)
-    assert "more than 64 deep" in str(outcomes[0])
+def test_what_is_deeper_than_a_writer_may_write_is_read_and_let_go_on_a_small_stack() -> None:
+    raw = make_record(1, NEVER, PayloadType.MSGPACK, hostile(EXTENSION_DEPTH - 1, lists=500))
+
+    def depth() -> int:
+        value, levels = decode_record(raw), 0
+        while value:
+            (value,), levels = value, levels + 1
+        return levels
+
+    assert on_a_stack_of(256 * 1024, depth) == (EXTENSION_DEPTH - 1) * 1001
 
 
 def extension(code: int, data: bytes) -> bytes:

@@ -22,6 +22,7 @@ import msgpack
 
 from kvcache_client.protocol.errors import UndecodableValue
 from kvcache_client.protocol.limits import EXTENSION_DEPTH
+from kvcache_client.protocol.nesting import require_depth
 
 __all__ = ["CONTAINERS", "SCALARS", "Extension", "pack_extension", "pack_scalar", "unpack_extension"]
 
@@ -59,6 +60,9 @@ _DELTA: Final = struct.Struct(">iII")
 
 _BUFFER_BYTES: Final = 256
 """What a packer of items begins with; it grows. Its own default would map fresh pages for every tuple."""
+
+_extension: Final = msgpack.ExtType._make
+"""Its constructor checks that code and data are of their types, which takes longer than to look for tuples in a tuple."""
 
 _EPOCH: Final = datetime(1970, 1, 1)  # wall clocks have no zone
 _TICK: Final = timedelta(microseconds=1)
@@ -172,7 +176,7 @@ _OF_ITEMS: Final[dict[int, Callable[[list[Any]], Any]]] = {
 def pack_scalar(item: Any) -> msgpack.ExtType | None:
     """Return the extension of an item that holds no others, or None if there is none. Raises ``ValueError``."""
     found = SCALARS.get(item.__class__)
-    return None if found is None else msgpack.ExtType(int(found[0]), found[1](item))
+    return None if found is None else _extension((int(found[0]), found[1](item)))
 
 
 def _packer_at(depth: int) -> Callable[[Any], msgpack.ExtType]:
@@ -187,10 +191,10 @@ def _packer_at(depth: int) -> Callable[[Any], msgpack.ExtType]:
             return scalar
         if depth == EXTENSION_DEPTH:
             raise ValueError(f"tuples and sets stand more than {EXTENSION_DEPTH} deep in each other")
-        return msgpack.ExtType(
-            int(code),
-            msgpack.Packer(default=_packers[depth + 1], strict_types=True, buf_size=_BUFFER_BYTES).pack(list(item)),
-        )
+        if depth == 0:
+            require_depth(item)  # for those within it as well
+        packer = msgpack.Packer(default=_packers[depth + 1], strict_types=True, buf_size=_BUFFER_BYTES)
+        return _extension((int(code), packer.pack(list(item))))
 
     return pack
 

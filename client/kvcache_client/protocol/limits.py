@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "CONTAINER_DEPTH",
     "EXTENSION_DEPTH",
     "FRAME_SLACK",
     "HELLO_BYTES",
@@ -38,6 +39,12 @@ VALUE_BYTES_CAP: Final = 16 * 1024 * 1024
 
 EXTENSION_DEPTH: Final = 64
 """How deep tuples and sets may stand in each other; lists and dicts between them do not count."""
+
+CONTAINER_DEPTH: Final = 256
+"""How deep containers of any kind may stand in each other from a tuple or set on down, itself counted.
+
+Packing needs stack for each: a thread with 1 MiB can pack whatever is taken. Lists and dicts that stand in no tuple or set are
+held to what msgpack takes, 1024; to count these too would double what it costs to pack a flat one."""
 
 KEYS_PER_FRAME: Final = 1024
 """Keys in one GET_MANY or PUT_MANY message; clients split larger batches."""

@@ -31,7 +31,7 @@ def conclude(workload: Workload) -> None:
     while workload.running and time.perf_counter() < end:
         time.sleep(0.01)
     note_overdue(workload, stopped)
-    workload.explain_suspects()
+    workload.look_at_nodes()
     end = time.perf_counter() + _SECONDS
     written = list(workload.ledger.written())
     looked = 0
@@ -42,7 +42,7 @@ def conclude(workload: Workload) -> None:
     finally:  # also when whoever waits for this has no more patience
         workload.recording.facts["unchecked"] += max(len(written) - looked, 0)
     _check_counters(workload)
-    workload.explain_suspects()
+    workload.look_at_nodes()
 
 
 def _check(workload: Workload, batch: Sequence[tuple[str, Known]]) -> None:

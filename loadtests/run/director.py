@@ -199,6 +199,6 @@ def _add_notes(outcome: Outcome) -> None:
         "cut traces": "trace ends in the middle: what came before that was replayed",
         "unreadable": "keys could not be read at the end, and so not be judged",
         "unchecked": "keys were not looked for at the end, for want of time",
-        "unexplained": "misses were evicted or lost: this cache does not tell which",
+        "unexplained": "misses were evicted or lost: the nodes did not tell which",
     }
     outcome.notes += [f"{facts[fact]:,} {text}" for fact, text in texts.items() if facts[fact]]

@@ -53,6 +53,7 @@ class WorkerSide:
             environment, lambda: Workload(options, cache, environment, worker=worker, workers=workers, run=run)
         )
         self.workload = workload
+        workload.look_at_nodes()  # before anything is written: what the nodes have evicted until now explains no miss
         if options.preload:
             preload(workload)
         for users in environment.user_classes:
@@ -60,7 +61,7 @@ class WorkerSide:
                 users.prepare(workload)
         workload.start()
         self._loaded = True
-        self._stop_explaining = every(_EXPLAIN_SECONDS, workload.explain_suspects)
+        self._stop_explaining = every(_EXPLAIN_SECONDS, workload.look_at_nodes)
         return workload
 
     def take(self) -> Recording:

@@ -8,6 +8,7 @@ Here lives what users ask for, and whether what they get is right. Never here: a
     keys  mixture  values   what is asked for: Zipf keys, sizes, times to live
     free_keys which of the keys a write may take
     ledger    what was written, and so what an answer may be
+    evictions whether a value that is gone was evicted or lost
 """
 
 from __future__ import annotations

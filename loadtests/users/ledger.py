@@ -8,7 +8,7 @@ sequence numbers, and these rules need no guess:
 - a hit must carry a sequence that is not older than the last acknowledged before the read began, and not one that was never
   sent or was surely refused;
 - a miss needs a reason: never written, deleted, expired, or a write on its way that may have done either. Without one the
-  value was evicted or lost; which of the two, only the nodes' counters tell.
+  value was evicted or lost; which of the two, only the nodes' counters tell (``evictions``).
 
 Where an outcome is in doubt, both are right. Times are monotonic seconds.
 """
@@ -67,6 +67,8 @@ class State(NamedTuple):
     """From here on it must have."""
     checksum: int = -1
     """CRC-32 of the whole value: an answer that has it is that value, and nothing more need be looked at."""
+    began: float = 0.0
+    """When the write did: before that, nothing can have happened to what it wrote."""
 
 
 _NOTHING: Final = State(0, True, _NEVER, _NEVER)
@@ -111,7 +113,7 @@ class Known:
         expires_from = began + ttl if ttl is not None else _NEVER
         expired_by = now + ttl if ttl is not None else _NEVER
         checksum = crc32(value) if value is not None else -1
-        self.state = State(self.sequence, delete, expires_from, expired_by, checksum)
+        self.state = State(self.sequence, delete, expires_from, expired_by, checksum, began)
         self.doubtful_expiry = _NEVER
 
     def touched(self, began: float, now: float, ttl: float | None) -> None:

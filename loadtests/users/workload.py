@@ -6,11 +6,12 @@ answer is judged (``ledger``). Locust has patched ``time.sleep``: it lets other 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from loadtests import CannotRun
@@ -20,6 +21,7 @@ from loadtests.run.options import LoadOptions
 from loadtests.run.recording import FAILED, IN_DOUBT, Recording
 from loadtests.run.shapes import SHAPES
 from loadtests.users.counters import Counters
+from loadtests.users.evictions import Evictions
 from loadtests.users.free_keys import FreeKeys
 from loadtests.users.keys import ZipfKeys
 from loadtests.users.ledger import Known, Ledger, Reason, State, Verdict
@@ -48,6 +50,16 @@ class WrongAnswer(Exception):
 
 _BROKEN: Final = frozenset({Verdict.OLD, Verdict.WRONG})
 _TROUBLE: Final = {FAILED: OperationFailed, IN_DOUBT: OperationInDoubt}
+_FACTS: Final = {Reason.LOST: "lost", Reason.UNEXPLAINED: "unexplained"}
+
+
+class _Suspect(NamedTuple):
+    """A miss that only the nodes' counters can explain: when, and of which write of a key, which began when."""
+
+    second: int
+    key: str
+    sequence: int
+    began: float
 
 
 class Workload:
@@ -74,9 +86,9 @@ class Workload:
         self.free = FreeKeys(self.keys, self.ledger, self.dice)
         self.counters = Counters()
         self.recording = Recording()
-        self.suspects: list[tuple[int, str]] = []
-        """(second, key) of misses that only the nodes' counters can explain."""
-        self._evictions: dict[str, int] = {}
+        self.evictions = Evictions()
+        self._suspects: list[_Suspect] = []
+        self._looking = threading.Lock()
         self.stopping = False
         self.running = 0
         """Operations that are under way."""
@@ -195,29 +207,28 @@ class Workload:
         reason = known.reason(before, now)
         second = int(now + self._second)
         if reason is Reason.UNEXPLAINED:
-            self.suspects.append((second, key))
+            self._suspects.append(_Suspect(second, key, before.sequence, before.began))
         else:
             self.recording.reasons[second, str(reason)] += 1
 
-    def explain_suspects(self) -> None:
-        """Find out from the nodes' counters what could not be explained: evicted if any node has evicted since, else lost."""
-        figures = self.cache.node_figures()
-        if figures is None:
-            self._settle(Reason.UNEXPLAINED)
-            return
-        now = {node: it.evictions for node, it in figures.items()}
-        evicting = any(count > self._evictions.get(node, 0) for node, count in now.items())
-        self._evictions = now
-        self._settle(Reason.EVICTED if evicting else Reason.LOST)
-
-    def _settle(self, reason: Reason) -> None:
-        suspects, self.suspects = self.suspects, []
-        for second, _ in suspects:
-            self.recording.reasons[second, str(reason)] += 1
-        if suspects and reason is Reason.LOST:
-            self.recording.facts["lost"] += len(suspects)
-        if suspects and reason is Reason.UNEXPLAINED:
-            self.recording.facts["unexplained"] += len(suspects)
+    def look_at_nodes(self) -> None:
+        """Look at the nodes' counters, and tell by them which of the misses so far were evictions, and which losses."""
+        with self._looking:
+            # Those that come while the nodes are asked must wait: a counter may have been read before their eviction.
+            suspects = self._suspects[:]
+            try:
+                figures = self.cache.node_figures()
+            except self.cache.errors:
+                figures = {}
+            if figures is not None:
+                self.evictions.look(_clock(), {node: it.evictions for node, it in figures.items()})
+            del self._suspects[: len(suspects)]
+        for it in suspects:
+            known = figures is not None
+            reason = self.evictions.reason(it.key, it.sequence, it.began) if known else Reason.UNEXPLAINED
+            self.recording.reasons[it.second, str(reason)] += 1
+            if reason in _FACTS:
+                self.recording.facts[_FACTS[reason]] += 1
 
     def __repr__(self) -> str:
         return f"<Workload {self.worker} {self.cache!r} {self.ledger!r}>"

@@ -34,18 +34,19 @@ class LyingCache:
 
     errors = (Refused, Unheard)
 
-    def __init__(self, lie: str, evicting: bool) -> None:
+    def __init__(self, lie: str) -> None:
         self.lie = lie
         self.lies: Counter[str] = Counter()
-        self.evicting = evicting
         self._held: dict[str, Any] = {}
         self._before: dict[str, bytes] = {}
         self._fresh_until: dict[str, float] = {}
-        self._calls = 0
+        self._chances = 0
 
     def _lies(self, kind: str, possible: bool = True) -> bool:
-        self._calls += 1
-        if self.lie != kind or not possible or self._calls % 20:
+        if self.lie != kind or not possible:
+            return False
+        self._chances += 1
+        if self._chances % 20:
             return False
         self.lies[kind] += 1
         return True
@@ -70,6 +71,9 @@ class LyingCache:
         if self._lies("damaged", isinstance(value, bytes)):
             return value[:-1] + b"?"
         if self._lies("forgets", value is not None):
+            return None
+        if self._lies("evicts", value is not None):
+            del self._held[key]
             return None
         if self._lies("fails"):
             raise Refused("not now")
@@ -114,16 +118,15 @@ class LyingCache:
         return self._held[key]
 
     def node_figures(self) -> Mapping[str, NodeFigures]:
-        return {"n1": NodeFigures(1, 2, len(self._held), self._calls if self.evicting else 0)}
+        return {"n1": NodeFigures(1, 2, len(self._held), self.lies["evicts"])}
 
     def close(self) -> None:
         return None
 
 
 def main(lie: str, users: str, *words: str) -> None:
-    cache = LyingCache(lie, "evicting" in words)
-    options = [word for word in words if word != "evicting"]
-    environment, workload = begin([USERS[users]], cache, "--keys", "50", "--hot-keys", "3", *options)
+    cache = LyingCache(lie)
+    environment, workload = begin([USERS[users]], cache, "--keys", "50", "--hot-keys", "3", *words)
     environment.runner.start(5, spawn_rate=5)
     wait_for(lambda: workload.recording.count() > OPERATIONS)
     conclude(workload)

@@ -24,6 +24,7 @@ def begin(users: list[Any], cache: CacheAdapter, *words: str) -> tuple[Environme
     environment = Environment(user_classes=users, parsed_options=parsed)
     environment.create_local_runner()
     workload = workload_of(environment, lambda: Workload(options_of(parsed), cache, environment))
+    workload.look_at_nodes()
     for each in users:
         each.prepare(workload)
     workload.start()

@@ -33,7 +33,7 @@ class StallingCache(LyingCache):
 
 
 def main(*words: str) -> None:
-    cache = StallingCache("nothing", False)
+    cache = StallingCache("nothing")
     environment, workload = begin([ReadMostly], cache, "--keys", "1000", *words)
     environment.runner.start(USERS, spawn_rate=USERS)
     wait_for(lambda: workload.recording.count() > 50)

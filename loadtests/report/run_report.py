@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from loadtests import CannotRun
 from loadtests.histogram import PERCENTILES
 from loadtests.report.chart import Chart, Mark, Series, line_chart
 from loadtests.report.judged import judged_cards, judged_table
@@ -26,12 +27,29 @@ from loadtests.run.outcome import Outcome, machine
 from loadtests.run.recording import FAILED, IN_DOUBT
 from loadtests.users.ledger import Verdict
 
-__all__ = ["render", "write_report"]
+__all__ = ["check_place", "render", "write_report"]
 
 _READS: Final = ("get", "get_many", "get_or_compute")
 _X: Final = "seconds since the users began"
 _SILENCE: Final = 2.5
 """Seconds without a word of a node after which its line has a gap."""
+
+
+def check_place(path: str) -> None:
+    """Find out now, and not at the end of a run, whether a report can be written there. Raises ``CannotRun``."""
+    place = Path(path)
+    figures = place.with_suffix(".json") if place.name else place
+    if place.suffix == ".json":
+        raise CannotRun(f"--report {path!r}: that is where the figures go; name the HTML file beside it")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for file in (place, figures):
+            was_there = file.exists()
+            file.open("ab").close()
+            if not was_there:
+                file.unlink()
+    except OSError as error:
+        raise CannotRun(f"--report {path!r} can't be written: {error.filename}: {error.strerror}") from error
 
 
 def write_report(outcome: Outcome, path: str) -> None:

@@ -16,7 +16,7 @@ from loadtests.adapters import CacheAdapter, open_adapter
 from loadtests.faults.host import ClusterHost, ClusterOrder
 from loadtests.faults.plays import Happening
 from loadtests.faults.schedule import Fault, load_faults
-from loadtests.report.run_report import write_report
+from loadtests.report.run_report import check_place, write_report
 from loadtests.run.locust_shapes import shape_of
 from loadtests.run.messages import REPORT_KEY
 from loadtests.run.options import LoadOptions, options_of, settings_of
@@ -46,6 +46,7 @@ class Director:
         self._stop_watching: Callable[[], None] = lambda: None
         self._workers = Workers(environment.runner, self._trouble)
         self._ending = threading.Lock()
+        self._expecting = False
         self._judged: Outcome | None = None
         self.outcome: Outcome | None = None
 
@@ -53,7 +54,7 @@ class Director:
         """Check the options, start the cluster if that was asked for, and see that it answers."""
         environment = self._environment
         parsed = environment.parsed_options
-        options = options_of(parsed)
+        options = self.check()
         self._faults = self._read_faults(options, parsed)
         if parsed.start_cluster:
             proxied = any(fault.proxied for fault in self._faults)
@@ -66,8 +67,21 @@ class Director:
         if environment.shape_class is not None:
             environment.shape_class.runner = environment.runner
 
+    def check(self) -> LoadOptions:
+        """Check the options, as told on the command line or in the web form. Raises ``CannotRun``."""
+        options = options_of(self._environment.parsed_options)
+        if options.report:
+            check_place(options.report)
+        return options
+
+    def expect(self) -> None:
+        """A run was asked for: its keys are written now."""
+        self._expecting = True
+        self._environment.process_exit_code = None
+
     def begin(self) -> None:
         """A run begins: its keys are written, its users come."""
+        self._expecting = False
         options = options_of(self._environment.parsed_options)
         classes = ", ".join(it.__name__ for it in self._environment.user_classes)
         self.outcome = Outcome(
@@ -104,6 +118,10 @@ class Director:
         Two may call it at once, as when Ctrl-C meets the end of the run: the second returns when all is done.
         """
         with self._ending:
+            if self._expecting and self._environment.process_exit_code is None:
+                _log.error("The run has ended before its users began: nothing was measured")
+                self._environment.process_exit_code = EXIT_CANNOT_RUN
+            self._expecting = False
             outcome = self.outcome
             if outcome is not None and self.running:
                 self._judged = outcome
@@ -122,8 +140,16 @@ class Director:
         if options.slo:
             self._environment.process_exit_code = 0 if outcome.held else EXIT_SLO
         if options.report:
-            write_report(outcome, options.report)
-            _log.info("Report: %s", options.report)
+            self._report(outcome, options.report)
+
+    def _report(self, outcome: Outcome, path: str) -> None:
+        try:
+            write_report(outcome, path)
+        except OSError as error:  # it could be written when the run began
+            _log.error("--report %r can't be written: %s", path, error)
+            self._environment.process_exit_code = EXIT_CANNOT_RUN
+        else:
+            _log.info("Report: %s", path)
 
     def close(self) -> None:
         """Stop what was started. Safe to call again."""

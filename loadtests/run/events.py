@@ -117,14 +117,16 @@ def _be_master(environment: Any, director: Director) -> Callable[[], None]:
     events.quitting.add_listener(quitting)
     runner.register_message(BEGUN, begun)
     runner.register_message(CONCLUDED, director.on_concluded)
-    return lambda: None
+    return director.expect
 
 
 def _be_alone(environment: Any, director: Director) -> Callable[[], None]:
     side = WorkerSide(environment)
 
     def begin() -> None:
+        director.expect()
         try:
+            director.check()
             side.begin()
         except CannotRun as error:
             _log.error("%s", error)  # one line says it; a traceback would hide it

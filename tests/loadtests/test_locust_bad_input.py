@@ -35,6 +35,7 @@ def test_no_cluster_at_the_address() -> None:
         (["--value-sizes", "big"], "--value-sizes: 'big' is not NUMBER"),
         (["-H", "ftp://here"], "the scheme must be kvcache://"),
         (["--shape", "day"], "--shape day needs --run-time"),
+        (["--report", "/proc/report.html"], "--report '/proc/report.html' can't be written: "),
     ],
 )
 def test_an_option_that_makes_no_sense(words: list[str], what: str) -> None:
@@ -63,6 +64,13 @@ def test_faults_are_for_a_cluster_of_the_runs_own(tmp_path: Path) -> None:
     ran = run_locust("--faults", str(tmp_path / "faults.toml"), "-t", "5s", "ReadWrite")
     assert ran.code == 2
     assert "give --start-cluster too" in _said(ran.output)
+
+
+def test_a_run_that_is_over_before_its_keys_are_written(three_nodes: ServingCluster) -> None:
+    ran = run_locust("-H", three_nodes.seeds, "-t", "1s", "--keys", "5000000", "--slo", "lost=0", "ReadWrite")
+    assert ran.code == 2, ran.output
+    assert "The run has ended before its users began: nothing was measured" in ran.output
+    assert "Traceback" not in ran.output
 
 
 def test_damaged_lines_of_a_trace_are_named_counted_and_left_out(three_nodes: ServingCluster, tmp_path: Path) -> None:

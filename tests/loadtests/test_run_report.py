@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
+from loadtests import CannotRun
 from loadtests.adapters import NodeFigures
 from loadtests.faults.plays import Happening
 from loadtests.report.recovery import cost_of
-from loadtests.report.run_report import render
+from loadtests.report.run_report import check_place, render
 from loadtests.report.summary import summary
 from loadtests.report.timelines import Timelines
 from loadtests.run.outcome import Outcome, machine
@@ -135,6 +137,34 @@ def test_a_run_in_which_nothing_happened_has_a_report_too() -> None:
     html = render(Outcome("nothing", {}, BEGAN, BEGAN + 1), machine())
     assert "nothing was recorded" in html
     assert "0 operations" not in html
+
+
+def test_whether_a_report_can_be_written_is_known_before_the_run_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_place(str(tmp_path / "new" / "report.html"))
+    assert not list((tmp_path / "new").iterdir())
+    old = tmp_path / "old.html"
+    old.write_text("of the run before")
+    check_place(str(old))
+    assert [it.name for it in tmp_path.iterdir() if it.is_file()] == ["old.html"]
+    assert old.read_text() == "of the run before"
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/proc/report.html", "can't be written"),
+        ("{folder}", "can't be written: {folder}: Is a directory"),
+        ("{folder}/taken/report.html", "can't be written: {folder}/taken: File exists"),
+        ("{folder}/report.json", "that is where the figures go"),
+        ("/", "can't be written"),
+    ],
+)
+def test_a_place_where_no_report_can_be_is_named(tmp_path: Path, path: str, what: str) -> None:
+    (tmp_path / "taken").write_text("")
+    place = path.format(folder=tmp_path)
+    with pytest.raises(CannotRun, match=re.escape(what.format(folder=tmp_path))) as caught:
+        check_place(place)
+    assert place in str(caught.value)
 
 
 def test_the_machine_is_told_with_its_versions() -> None:

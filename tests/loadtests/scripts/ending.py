@@ -44,7 +44,7 @@ def main(report: str) -> None:
     began = time.time()
     environment.runner.start(2, spawn_rate=2)
     wait_for(lambda: environment.stats.total.num_requests > 500)
-    environment.events.quitting.fire(environment=environment, reverse=True)
+    environment.runner.quit()
     told = json.loads(Path(report).with_suffix(".json").read_text())
     print("ENDING " + json.dumps({"seconds": told["seconds"], "asked": cache.asked - began, "facts": told["facts"]}))
 

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from memory_network import MemoryClient, MemoryNetwork
 
+from kvcache_client.core.locking import check_name, check_seconds
+from kvcache_client.core.templates import KeyTemplate
 from kvcache_client.protocol.errors import InvalidKey, InvalidOption, InvalidTtl, UnsupportedValue, ValueTooLarge
 from kvcache_client.protocol.limits import TTL_SECONDS
+from kvcache_client.protocol.serializers import check_serializer
 
 
 @pytest.fixture
@@ -83,3 +86,46 @@ def test_bad_keys_and_values_are_refused_before_sending(network: MemoryNetwork, 
     with pytest.raises(UnsupportedValue, match=r"value\['a'\]\[1\] is a complex"):
         client.set("k", {"a": [1, 2j]})
     assert not any(node.asked.total() for node in network.nodes.values())
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+CALLS: dict[str, Callable[[MemoryClient, Any], Any]] = {
+    "key": lambda client, bad: client.get(bad),
+    "ttl": lambda client, bad: client.set("k", 1, ttl=bad),
+    "acks": lambda client, bad: client.set("k", 1, acks=bad),
+    "fence": lambda client, bad: client.set("k", 1, fence=bad),
+    "version": lambda client, bad: client.cas("k", 1, version=bad),
+    "operation": lambda client, bad: client.incr("k", operation=bad),
+    "by": lambda client, bad: client.incr("k", by=bad),
+    "initial": lambda client, bad: client.incr("k", initial=bad),
+    "consistency": lambda client, bad: client.get("k", consistency=bad),
+    "balancing": lambda client, bad: client.get("k", balancing=bad),
+}
+
+
+@pytest.mark.parametrize("option", CALLS)
+def test_what_cannot_be_shown_is_refused_like_anything_else(client: MemoryClient, option: str) -> None:
+    refused = InvalidKey if option == "key" else InvalidTtl if option == "ttl" else InvalidOption
+    for bad, what in ((10**5000, "<int of 16610 bits>"), (Unshowable(), "<Unshowable that cannot be shown>")):
+        with pytest.raises(refused, match=f"{option}.*{what}"):
+            CALLS[option](client, bad)
+
+
+@pytest.mark.parametrize("bad", [10**5000, Unshowable()], ids=["long", "unshowable"])
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        check_name,
+        check_serializer,
+        lambda bad: check_seconds("wait", bad, 0, 60),
+        lambda bad: KeyTemplate(bad, len),
+    ],
+    ids=["name", "serializer", "wait", "template"],
+)
+def test_nor_does_it_spoil_what_is_said_of_an_option(refuse: Callable[[Any], Any], bad: Any) -> None:
+    with pytest.raises(InvalidOption, match=rf"<{type(bad).__name__} (of 16610 bits|that cannot be shown)>"):
+        refuse(bad)

@@ -13,6 +13,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from kvcache_client.core.nodes import NodeState
 from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.shown import shown
 
 __all__ = ["DEFAULT", "POLICIES", "Balancing", "Owners", "States", "check_balancing", "make_balancing"]
 
@@ -137,7 +138,9 @@ class Checked:
         """Return what the policy says. Raises ``InvalidOption`` if that is no owner."""
         chosen = self._policy.choose(owners, nodes)
         if chosen not in owners:
-            raise InvalidOption(f"balancing={self._policy!r:.60} chose {chosen!r:.60}, which is none of {owners}")
+            raise InvalidOption(
+                f"balancing={shown(self._policy, 60)} chose {shown(chosen, 60)}, which is none of {owners}"
+            )
         return chosen
 
 
@@ -159,14 +162,14 @@ def check_balancing(policy: object, zone: str) -> str | Balancing:
     if isinstance(policy, str):
         if policy not in POLICIES:
             raise InvalidOption(
-                f"balancing={policy!r:.60}: must be one of {', '.join(POLICIES)}, or an object of your own"
+                f"balancing={shown(policy, 60)}: must be one of {', '.join(POLICIES)}, or an object of your own"
             )
         if policy == "nearest_zone" and not zone:
             raise InvalidOption("balancing='nearest_zone' needs zone=: where this client is")
         return policy
     if isinstance(policy, type) or not isinstance(policy, Balancing):
         raise InvalidOption(
-            f"balancing={policy!r:.60}: must be the name of a policy or an object with choose(owners, nodes)"
+            f"balancing={shown(policy, 60)}: must be the name of a policy or an object with choose(owners, nodes)"
         )
     return policy
 

@@ -35,6 +35,7 @@ from kvcache_client.core.writing import copy
 from kvcache_client.protocol.codec import Key, Value
 from kvcache_client.protocol.errors import InDoubt, InvalidOption, NotApplied, UsageError, ValueTooLarge
 from kvcache_client.protocol.record import NEVER, make_record, restamp, soft, stale_from, unsoftened
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import Status, Verb
 
 __all__ = ["Recipe", "get_or_compute", "recipe_of"]
@@ -67,13 +68,13 @@ def recipe_of(
 ) -> Recipe:
     """Return what these options come to. Raises ``InvalidTtl`` or ``InvalidOption``, which names the option or both."""
     if type(jitter) not in (int, float) or not 0 <= jitter <= 1:  # also false for NaN
-        raise InvalidOption(f"jitter={jitter!r:.40}: must be a share of ttl, from 0 to 1")
+        raise InvalidOption(f"jitter={shown(jitter, 40)}: must be a share of ttl, from 0 to 1")
     for option, value in (("stale", stale or None), ("jitter", jitter or None)):
         if ttl is None and value is not None:
-            raise InvalidOption(f"{option}={value!r:.40} contradicts ttl=None: what never expires is never stale")
+            raise InvalidOption(f"{option}={shown(value, 40)} contradicts ttl=None: what never expires is never stale")
     longest = brain.config.lease if lease is None else seconds_in("lease", lease)
     if not 0.01 <= longest <= 3600:
-        raise InvalidOption(f"lease={lease!r:.40}: must be 0.01 to 3600 seconds")
+        raise InvalidOption(f"lease={shown(lease, 40)}: must be 0.01 to 3600 seconds")
     return Recipe(
         None if ttl is None else seconds_in("ttl", ttl),
         0.0 if stale is None or stale == 0 else seconds_in("stale", stale),
@@ -86,7 +87,7 @@ def recipe_of(
 def get_or_compute(brain: Brain, space: Space, key: Key, load: Callable[[], Any], recipe: Recipe) -> Plan[Value]:
     """Return the value of the key, computed by ``load`` if nobody has it, and then kept as ``recipe`` says."""
     if not callable(load):
-        raise InvalidOption(f"load={load!r:.60}: must be a function that returns the value")
+        raise InvalidOption(f"load={shown(load, 60)}: must be a function that returns the value")
     name = space.name_of(key)
     try:
         record: bytes | None = yield from read(brain, space, key, bytes, None)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.shown import shown
 
 __all__ = ["LEVELS", "MOST_ACKS", "Acks", "check_acks", "check_level", "copies_needed", "needed_acks"]
 
@@ -32,7 +33,7 @@ LEVELS: Final[Mapping[str, Callable[[int], int]]] = {
 def check_level(level: object) -> str:
     """Return the level of a read, or raise ``InvalidOption``."""
     if not isinstance(level, str) or level not in LEVELS:
-        raise InvalidOption(f"consistency={level!r:.40}: must be one of {', '.join(LEVELS)}")
+        raise InvalidOption(f"consistency={shown(level, 40)}: must be one of {', '.join(LEVELS)}")
     return level
 
 
@@ -41,7 +42,7 @@ def check_acks(acks: object) -> Acks:
     if isinstance(acks, str) and acks in LEVELS:
         return acks
     if type(acks) is not int or not 1 <= acks <= MOST_ACKS:
-        raise InvalidOption(f"acks={acks!r:.40}: must be 1 to {MOST_ACKS}, or one of {', '.join(LEVELS)}")
+        raise InvalidOption(f"acks={shown(acks, 40)}: must be 1 to {MOST_ACKS}, or one of {', '.join(LEVELS)}")
     return acks
 
 

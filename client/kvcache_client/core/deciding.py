@@ -36,6 +36,7 @@ from kvcache_client.core.routing import View
 from kvcache_client.core.writing import check_reachable, copy
 from kvcache_client.protocol.errors import ConnectFailed, InDoubt, InvalidOption, KvCacheError, Overloaded
 from kvcache_client.protocol.record import HEADER_BYTES, make_record, restamp, version_of
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import MAX_OPERATION, Message, Request, Status, Verb
 
 __all__ = ["Decision", "decide", "increment", "swap", "touch"]
@@ -106,7 +107,9 @@ def _begin(brain: Brain, name: bytes, acks: Acks | None, operation: int | None) 
     if operation is None:
         return brain.operation()
     if type(operation) is not int or not 0 < operation <= MAX_OPERATION:
-        raise InvalidOption(f"operation={operation!r:.40}: must be the operation of an InDoubt, from 1 to 2^64 - 1")
+        raise InvalidOption(
+            f"operation={shown(operation, 40)}: must be the operation of an InDoubt, from 1 to 2^64 - 1"
+        )
     return operation
 
 

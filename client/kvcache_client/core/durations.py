@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from kvcache_client.protocol.errors import InvalidOption, InvalidTtl
 from kvcache_client.protocol.limits import TTL_SECONDS
+from kvcache_client.protocol.shown import shown
 
 __all__ = ["Duration", "Ttl", "seconds_in"]
 
@@ -36,15 +37,15 @@ def seconds_in(option: str, duration: Any, *, least: float = 0.0) -> float:
         seconds = _read(duration)
         if seconds is None:
             units = ", ".join(_UNITS)
-            raise wrong(f"{option}={duration!r:.80}: must be numbers with units in this order ({units}), like '2h5m'")
+            raise wrong(f"{option}={shown(duration)}: must be numbers with units in this order ({units}), like '2h5m'")
     else:
         seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise wrong(
-                f"{option}={duration!r:.80}: must be seconds, a timedelta or text like '5m', not {type(duration).__name__}"
+                f"{option}={shown(duration)}: must be seconds, a timedelta or text like '5m', not {type(duration).__name__}"
             )
     if not least < seconds <= TTL_SECONDS:  # also false for NaN and infinity
-        raise wrong(f"{option}={duration!r:.80}: must be over {least:g} and at most {TTL_SECONDS} seconds (ten years)")
+        raise wrong(f"{option}={shown(duration)}: must be over {least:g} and at most {TTL_SECONDS} seconds (ten years)")
     return float(seconds)
 
 

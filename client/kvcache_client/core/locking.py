@@ -10,7 +10,6 @@ answer was lost: the same token gets the same fence.
 from __future__ import annotations
 
 import json
-from math import isfinite
 from typing import Any, Final
 
 from kvcache_client.core.brain import Brain
@@ -26,6 +25,7 @@ from kvcache_client.protocol.errors import (
     NotReady,
     Unavailable,
 )
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import Message, Status, Verb
 
 __all__ = ["NAME_CHARACTERS", "acquire", "ask_any", "check_name", "check_seconds", "held_locks", "release", "renew"]
@@ -45,14 +45,14 @@ _REST_SECONDS: Final = 0.3
 def check_name(name: object) -> str:
     """Return the name of a lock, or raise ``InvalidOption``."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARACTERS or not name.isprintable():
-        raise InvalidOption(f"a lock has a name of 1 to {NAME_CHARACTERS} printable characters, not {name!r:.60}")
+        raise InvalidOption(f"a lock has a name of 1 to {NAME_CHARACTERS} printable characters, not {shown(name, 60)}")
     return name
 
 
 def check_seconds(option: str, value: float, low: float, high: float) -> float:
     """Return ``value`` if it is a number of seconds within the limits, or raise ``InvalidOption``."""
-    if type(value) not in (int, float) or not isfinite(value) or not low <= value <= high:
-        raise InvalidOption(f"{option}={value!r:.60}: must be {low:g} to {high:g} seconds")
+    if type(value) not in (int, float) or not low <= value <= high:  # also false for NaN
+        raise InvalidOption(f"{option}={shown(value, 60)}: must be {low:g} to {high:g} seconds")
     return value
 
 

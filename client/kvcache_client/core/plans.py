@@ -50,6 +50,7 @@ from kvcache_client.protocol.record import (
     tombstone,
     version_of,
 )
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import ABSENT, PRESENT
 
 __all__ = [
@@ -166,7 +167,7 @@ def set_value(
     flags, payload = space.encode(value)
     if fence is not None:
         if type(fence) is not int or not 0 < fence < 1 << 53:
-            raise InvalidOption(f"fence={fence!r:.40}: must be the fence of a lock, an integer from 1 up")
+            raise InvalidOption(f"fence={shown(fence, 40)}: must be the fence of a lock, an integer from 1 up")
         flags, payload = fenced(fence, flags, payload)
     expiry_ms = NEVER if ttl is None else expiry_in(brain, ttl)
     record = make_record(brain.hlc.stamp(), expiry_ms, flags, _fitting(brain, payload, key))
@@ -232,7 +233,7 @@ def cas(
 ) -> Plan[bool]:
     """Write if the key still has ``version``."""
     if isinstance(version, bool) or not isinstance(version, int) or version <= PRESENT or version >= 1 << 64:
-        raise InvalidOption(f"version={version!r:.40}: must be the version of an Entry")
+        raise InvalidOption(f"version={shown(version, 40)}: must be the version of an Entry")
     return _set_if(brain, space, key, version, value, ttl, acks, operation)
 
 
@@ -278,7 +279,7 @@ def incr(
         if number is None and option == "initial":
             continue
         if isinstance(number, bool) or not isinstance(number, int) or not INT64_MIN <= number <= INT64_MAX:
-            raise InvalidOption(f"{option}={number!r:.40}: must be an integer of at most 64 bits")
+            raise InvalidOption(f"{option}={shown(number, 40)}: must be an integer of at most 64 bits")
     record = yield from increment(brain, name, by, initial, expiry_in(brain, ttl), acks, operation)
     if record is None:
         raise KeyNotFound(f"{key!r:.80} does not exist and no initial value was given")
@@ -298,7 +299,7 @@ def decr(
 ) -> Plan[int]:
     """Subtract ``by`` and return the new number."""
     if isinstance(by, bool) or not isinstance(by, int) or not -INT64_MAX <= by <= INT64_MAX:
-        raise InvalidOption(f"by={by!r:.40}: must be an integer whose negative fits 64 bits")
+        raise InvalidOption(f"by={shown(by, 40)}: must be an integer whose negative fits 64 bits")
     return incr(brain, space, key, -by, initial, ttl, acks, operation)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.shown import shown
 
 __all__ = ["KeyTemplate"]
 
@@ -25,7 +26,7 @@ class KeyTemplate:
 
     def __init__(self, template: str, function: Callable[..., Any]) -> None:
         if not isinstance(template, str) or not template:
-            raise InvalidOption(f"key={template!r:.80}: must be a text like 'user:{{id}}'")
+            raise InvalidOption(f"key={shown(template)}: must be a text like 'user:{{id}}'")
         self.template = template
         self.function = getattr(function, "__qualname__", repr(function))
         self._signature = inspect.signature(function)
@@ -34,7 +35,7 @@ class KeyTemplate:
             match = _NAME.match(field)
             if match is None or match[0] not in names:
                 has = ", ".join(map(repr, names)) or "none"
-                raise InvalidOption(f"key={template!r:.80}: {self.function} has no argument {field!r}; it has {has}")
+                raise InvalidOption(f"key={shown(template)}: {self.function} has no argument {field!r}; it has {has}")
 
     def _fields(self) -> list[str]:
         try:

@@ -26,6 +26,7 @@ from kvcache_client.protocol.serializers import (
     json_encode,
     serialize,
 )
+from kvcache_client.protocol.shown import shown
 
 __all__ = ["COMPRESS_OVER", "Decode", "Encode", "ValueForm"]
 
@@ -54,21 +55,21 @@ class ValueForm:
     def __post_init__(self) -> None:
         if isinstance(self.serializer, str) and self.serializer not in BUILT_IN:
             raise InvalidOption(
-                f"serializer={self.serializer!r:.60}: must be one of {', '.join(BUILT_IN)}, or an object"
+                f"serializer={shown(self.serializer, 60)}: must be one of {', '.join(BUILT_IN)}, or an object"
             )
         self._by_name()
         if self.compression is not None:
             compression_called(self.compression)
         elif self.compress_over is not None:
             raise InvalidOption(
-                f"compress_over={self.compress_over!r:.20} and compression=None contradict each other: nothing is compressed"
+                f"compress_over={shown(self.compress_over, 20)} and compression=None contradict each other: nothing is compressed"
             )
         for option, size, least in (
             ("compress_over", self.compress_over, 0),
             ("expanded_limit", self.expanded_limit, 1),
         ):
             if size is not None and (type(size) is not int or not least <= size <= VALUE_BYTES_CAP):
-                raise InvalidOption(f"{option}={size!r:.20}: must be {least} to {VALUE_BYTES_CAP} bytes")
+                raise InvalidOption(f"{option}={shown(size, 20)}: must be {least} to {VALUE_BYTES_CAP} bytes")
 
     def with_serializer(self, serializer: str | Serializer) -> ValueForm:
         """Return the same with another serializer for writing; the one before can still be read."""
@@ -82,7 +83,7 @@ class ValueForm:
             check_serializer(each)
             if found.setdefault(each.name, each) is not each:
                 raise InvalidOption(
-                    f"two serializers are called {each.name!r}: {found[each.name]!r:.60} and {each!r:.60}"
+                    f"two serializers are called {each.name!r}: {shown(found[each.name], 60)} and {shown(each, 60)}"
                 )
         return found
 

@@ -25,6 +25,7 @@ from kvcache_client.protocol.limits import KEY_BYTES, VALUE_BYTES_CAP
 from kvcache_client.protocol.record import COMPRESSION_MASK, FLAGS, HEADER_BYTES, MARKED, PayloadType, is_soft, unfenced
 from kvcache_client.protocol.refusals import complaint
 from kvcache_client.protocol.serializers import NO_SERIALIZERS, Serializer, load_with
+from kvcache_client.protocol.shown import shown
 
 __all__ = [
     "INT64_MAX",
@@ -95,11 +96,11 @@ def encode_key(key: Key) -> bytes:
         try:
             name = key.encode()
         except UnicodeEncodeError as error:
-            raise InvalidKey(f"key {key!r:.80} is not valid Unicode: {error.reason}") from error
+            raise InvalidKey(f"key {shown(key)} is not valid Unicode: {error.reason}") from error
     elif key.__class__ is bytes:
         name = key
     else:
-        raise InvalidKey(f"a key is str or bytes, not {type(key).__name__}: {key!r:.80}")
+        raise InvalidKey(f"a key is str or bytes, not {type(key).__name__}: {shown(key)}")
     if 0 < len(name) <= KEY_BYTES:
         return name
     if not name:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.record import COMPRESSION_MASK, COMPRESSION_SHIFT, FLAGS, HEADER_BYTES
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.value_errors import ExpandedTooLarge, MissingExtra
 
 __all__ = ["COMPRESSIONS", "Compression", "compression_called", "expanded"]
@@ -133,7 +134,7 @@ def compression_called(name: str) -> Compression:
                 raise InvalidOption(f"compression={name!r} needs a package: pip install 'kvcache[{name}]'") from error
             return kind
     known = ", ".join(repr(kind.name) for kind in COMPRESSIONS.values())
-    raise InvalidOption(f"compression={name!r:.40}: must be one of {known}, or None")
+    raise InvalidOption(f"compression={shown(name, 40)}: must be one of {known}, or None")
 
 
 def expanded(record: bytes, limit: int) -> bytes | None:

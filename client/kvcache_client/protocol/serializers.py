@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from kvcache_client.protocol.errors import InvalidOption, KvCacheError, UndecodableValue, UnsupportedValue
 from kvcache_client.protocol.limits import SERIALIZER_NAME_BYTES
 from kvcache_client.protocol.record import PayloadType
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.value_errors import UnknownSerializer
 
 __all__ = [
@@ -77,11 +78,13 @@ def check_serializer(serializer: Serializer) -> None:
     """Raise ``InvalidOption`` unless this can be used as a serializer."""
     if not isinstance(serializer, Serializer):
         raise InvalidOption(
-            f"serializer={serializer!r:.60}: must have a name, dumps and loads, or be one of {BUILT_IN}"
+            f"serializer={shown(serializer, 60)}: must have a name, dumps and loads, or be one of {BUILT_IN}"
         )
     name = serializer.name
     if not isinstance(name, str) or not 0 < len(name.encode()) <= SERIALIZER_NAME_BYTES:
-        raise InvalidOption(f"the name of a serializer is text of 1 to {SERIALIZER_NAME_BYTES} bytes, not {name!r:.80}")
+        raise InvalidOption(
+            f"the name of a serializer is text of 1 to {SERIALIZER_NAME_BYTES} bytes, not {shown(name)}"
+        )
     if name in BUILT_IN:
         raise InvalidOption(f"a serializer of your own cannot be called {name!r}, which is built in")
 
@@ -115,7 +118,7 @@ def load_with(serializers: Mapping[str, Serializer], payload: bytes) -> Any:
     name, begin = serializer_name(payload)
     serializer = serializers.get(name)
     if serializer is None:
-        raise UnknownSerializer(f"written by serializer {name!r:.80}, which this client was not given")
+        raise UnknownSerializer(f"written by serializer {shown(name)}, which this client was not given")
     try:
         return serializer.loads(payload[begin:])
     except KvCacheError:

@@ -19,7 +19,7 @@ from loadtests.faults.schedule import Fault, load_faults
 from loadtests.report.run_report import check_place, write_report
 from loadtests.run.locust_shapes import shape_of
 from loadtests.run.messages import REPORT_KEY
-from loadtests.run.options import LoadOptions, options_of, settings_of
+from loadtests.run.options import LoadOptions, check_cluster_options, options_for, options_of, settings_of
 from loadtests.run.outcome import Outcome
 from loadtests.run.recording import Recording
 from loadtests.run.slo import judge
@@ -55,6 +55,8 @@ class Director:
         environment = self._environment
         parsed = environment.parsed_options
         options = self.check()
+        if parsed.start_cluster:
+            check_cluster_options(parsed)
         self._faults = self._read_faults(options, parsed)
         if parsed.start_cluster:
             proxied = any(fault.proxied for fault in self._faults)
@@ -69,7 +71,7 @@ class Director:
 
     def check(self) -> LoadOptions:
         """Check the options, as told on the command line or in the web form. Raises ``CannotRun``."""
-        options = options_of(self._environment.parsed_options)
+        options = options_for(self._environment.parsed_options, self._environment.user_classes)
         if options.report:
             check_place(options.report)
         return options

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kvcache.options import OPTIONS, parse_option
+from kvcache_client.placement.layout import MAX_REPLICATION_FACTOR
+from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.limits import VALUE_BYTES_CAP
 from loadtests import CannotRun
 from loadtests.adapters import ADAPTERS
 from loadtests.run.shapes import SHAPES
@@ -19,11 +23,18 @@ from loadtests.run.slo import Slo, parse_slo
 from loadtests.users.keys import KEYS_AT_MOST
 from loadtests.users.mixture import Mixture, parse_mixture
 
-__all__ = ["DEFAULT_HOST", "VALUE_AT_MOST", "LoadOptions", "add_options", "options_of", "settings_of"]
+__all__ = [
+    "DEFAULT_HOST",
+    "LoadOptions",
+    "add_options",
+    "check_cluster_options",
+    "options_for",
+    "options_of",
+    "settings_of",
+]
 
 DEFAULT_HOST: Final = "kvcache://127.0.0.1:7700"
-VALUE_AT_MOST: Final = 16 << 20
-"""Bytes; what a node takes by default."""
+_NODES_AT_MOST: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,29 @@ def options_of(parsed: argparse.Namespace) -> LoadOptions:
     )
 
 
+def options_for(parsed: argparse.Namespace, users: Iterable[Any]) -> LoadOptions:
+    """Return the checked options for a run of these classes: an SLO about a verb that none of them calls is refused, too."""
+    options = options_of(parsed)
+    called = list(dict.fromkeys(verb for it in users for verb in (*getattr(it, "mix", ()), *getattr(it, "also", ()))))
+    for term in options.slo:
+        if term.verb and term.verb not in called:
+            raise CannotRun(
+                f"--slo: {term.text!r}: no user of this run calls {term.verb!r}; they call: {', '.join(called)}"
+            )
+    return options
+
+
+def check_cluster_options(parsed: argparse.Namespace) -> None:
+    """Check what is asked of a cluster that is to be started. Raises ``CannotRun`` as ``options_of`` does."""
+    nodes = int(_number("--nodes", parsed.nodes, 1, _NODES_AT_MOST))
+    _number("--replicas", parsed.replicas, 1, MAX_REPLICATION_FACTOR)
+    _number(f"--nodes {nodes} --replicas", parsed.replicas, 1, nodes)
+    try:
+        parse_option(OPTIONS["memory"], parsed.node_memory, "--node-memory")
+    except InvalidOption as error:
+        raise CannotRun(str(error)) from error
+
+
 def settings_of(options: LoadOptions, parsed: Any) -> dict[str, str]:
     """Return what a reader of the report must know of the options."""
     arrivals = f"open, {options.rate:g} operations/s" if options.rate else "closed"
@@ -172,8 +206,8 @@ def _mixture(option: str, raw: Any, *, none: bool = False) -> Mixture:
 
 def _sizes(raw: Any) -> Mixture:
     sizes = _mixture("--value-sizes", raw)
-    if (sizes.largest or 0) > VALUE_AT_MOST:
-        raise CannotRun(f"--value-sizes {raw!r}: a value can have {VALUE_AT_MOST} bytes at most")
+    if (sizes.largest or 0) > VALUE_BYTES_CAP:
+        raise CannotRun(f"--value-sizes {raw!r}: a value can have {VALUE_BYTES_CAP} bytes at most")
     return sizes
 
 

@@ -8,6 +8,7 @@ A figure may have a verb before it (``get.p99``); without one it is of all verbs
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -177,7 +178,12 @@ def _term(text: str) -> Term:
     if unit not in allowed.get(figure.unit, (None, "%")):
         raise ValueError(f"{text!r}: {name} can't be in {unit or 'a number without a unit'}")
     limit = float(number) * (_SECONDS.get(unit, 1.0) if unit != "%" else 0.01)
-    impossible = (limit == 0 and compare == "<") or (unit == "%" and (limit > 1 or (limit == 1 and compare == ">")))
-    if impossible:
+    share = figure.unit == "share" and unit == "%"
+    most = 1.0 if share or figure.unit == "ratio" else math.inf  # and the least of any figure is 0
+    if (
+        (limit == 0 and compare == "<")
+        or (limit > most and compare in ("=", ">="))
+        or (limit >= most and compare == ">")
+    ):
         raise ValueError(f"{text!r} can never be held")
-    return Term(text, verb, name, compare, limit, figure.unit == "share" and unit == "%")
+    return Term(text, verb, name, compare, limit, share)

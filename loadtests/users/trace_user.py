@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 
 from locust.exception import StopUser
 
+from kvcache_client.protocol.limits import VALUE_BYTES_CAP
 from loadtests import CannotRun
-from loadtests.run.options import VALUE_AT_MOST
 from loadtests.trace import Damage, Trace, find_trace, read_trace, trace_folder
 from loadtests.users.ledger import Verdict
 from loadtests.users.user import CacheUser
@@ -36,6 +36,7 @@ class TraceUser(CacheUser):
     """Replays --trace. Where nobody named one and the usual one is not there, it says so in one line, and does nothing."""
 
     mix: ClassVar = {"get": 1.0}
+    also: ClassVar = frozenset({"set"})
 
     @classmethod
     def prepare(cls, load: Workload) -> None:
@@ -56,7 +57,7 @@ class TraceUser(CacheUser):
 
 
 def _open(load: Workload) -> Iterator[tuple[int, int]] | None:
-    named, damage = load.options.trace, Damage(VALUE_AT_MOST)
+    named, damage = load.options.trace, Damage(VALUE_BYTES_CAP)
     try:
         trace = read_trace(find_trace(named or _BY_DEFAULT, trace_folder(os.environ)), damage=damage)
     except CannotRun as error:

@@ -36,6 +36,8 @@ class CacheUser(User):
 
     abstract = True
     mix: ClassVar[Mapping[str, float]]
+    also: ClassVar[frozenset[str]] = frozenset()
+    """Verbs that those of ``mix`` call besides."""
     by: ClassVar[str] = ""
     """The adapter of this class; empty is that of the run (``--cache``)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests import CannotRun
-from loadtests.run.options import add_options, options_of, settings_of
+from loadtests.run.options import add_options, check_cluster_options, options_for, options_of, settings_of
 from loadtests.run.recording import FAILED, IN_DOUBT, Recording
 from loadtests.run.shapes import SHAPES
 from loadtests.run.slo import judge, parse_slo
@@ -92,12 +93,21 @@ def test_an_slo_has_any_number_of_terms() -> None:
         ("failed>100%", "can never be held"),
         ("p99<0ms", "can never be held"),
         ("hit_ratio>101%", "can never be held"),
+        ("hit_ratio>1", "can never be held"),
+        ("get.hit_ratio>=1.5", "can never be held"),
+        ("hit_ratio=2", "can never be held"),
+        ("misses=101%", "can never be held"),
     ],
 )
 def test_an_impossible_term_is_refused_by_its_name(term: str, what: str) -> None:
     with pytest.raises(ValueError, match=what) as caught:
         parse_slo(f"get.p50<1s,{term}")
     assert repr(term) in str(caught.value)
+
+
+@pytest.mark.parametrize("term", ["failed<200%", "failed<=100%", "hit_ratio>=1", "hit_ratio<=5", "rate>=0", "misses>5"])
+def test_a_term_that_can_be_held_is_taken_even_where_it_always_is(term: str) -> None:
+    assert parse_slo(term)[0].text == term
 
 
 @given(st.sampled_from(sorted(SHAPES)), st.floats(0, 1))
@@ -182,6 +192,37 @@ def test_a_bad_option_is_named_with_its_value(option: str, value: str) -> None:
         options_of(_options(option, value))
     assert option in str(caught.value)
     assert value in str(caught.value)
+
+
+def test_an_slo_may_name_the_verbs_that_the_users_of_the_run_call_and_no_others() -> None:
+    reader, tracer = SimpleNamespace(mix={"get": 0.9, "delete": 0.1}), SimpleNamespace(mix={"get": 1}, also={"set"})
+    slo = _options("--slo", "set.p99<20ms,get.failed=0,lost=0")
+    assert len(options_for(slo, [reader, tracer]).slo) == 3
+    with pytest.raises(
+        CannotRun, match=r"--slo: 'set.p99<20ms': no user of this run calls 'set'; they call: get, delete"
+    ):
+        options_for(slo, [reader])
+    with pytest.raises(CannotRun, match="no user of this run calls 'gte'"):
+        options_for(_options("--slo", "gte.p99<20ms"), [reader, tracer, object()])
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("--nodes 0", "--nodes 0: it must be a number from 1 to 64"),
+        ("--nodes 65", "--nodes 65: it must be a number from 1 to 64"),
+        ("--replicas 0", "--replicas 0: it must be a number from 1 to 8"),
+        ("--nodes 20 --replicas 9", "--replicas 9: it must be a number from 1 to 8"),
+        ("--nodes 2 --replicas 5", "--nodes 2 --replicas 5: it must be a number from 1 to 2"),
+        ("--node-memory much", "--node-memory: 'much' is not a size"),
+        ("--node-memory 1", "--node-memory: "),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_before_it_is_started(words: str, what: str) -> None:
+    with pytest.raises(CannotRun) as caught:
+        check_cluster_options(_options(*words.split()))
+    assert str(caught.value).startswith(what)
+    check_cluster_options(_options("--nodes", "2", "--replicas", "2", "--node-memory", "64MiB"))
 
 
 def test_what_the_web_form_sends_is_checked_like_the_command_line() -> None:

@@ -320,9 +320,7 @@ class AsyncClient(AsyncComputing):
         ...     version = await cache.set("report", "ready", fence=lock.fence)
         """
         prefix = self._space.prefix.decode(errors="replace")
-        return AsyncLock(
-            ClientGrantor(self._session), f"user:{check_name(prefix + name)}", lease=lease, timeout=timeout
-        )
+        return AsyncLock(ClientGrantor(self._session), f"user:{check_name(name, prefix)}", lease=lease, timeout=timeout)
 
     def explain(self, key: Key) -> Coroutine[Any, Any, Explanation]:
         """Return where the key lives and why, what each place holds, and which node a read would ask. Raises nothing of theirs.

@@ -310,7 +310,7 @@ class Client(Computing):
         ...     version = cache.set("report", "ready", fence=lock.fence)
         """
         prefix = self._space.prefix.decode(errors="replace")
-        return Lock(self._session, f"user:{check_name(prefix + name)}", lease=lease, timeout=timeout)
+        return Lock(self._session, f"user:{check_name(name, prefix)}", lease=lease, timeout=timeout)
 
     def explain(self, key: Key) -> Explanation:
         """Return where the key lives and why, what each place holds, and which node a read would ask. Raises nothing of theirs.

@@ -5,12 +5,14 @@ Here lives what a caller may set, with the limits and the defaults. Never here: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kvcache_client.core.balancing import DEFAULT, Balancing, check_balancing
 from kvcache_client.core.busy_polling import POLLING_SECONDS
 from kvcache_client.core.consistency import Acks, check_acks, check_level
+from kvcache_client.core.kinds import FLAG, INTRODUCTION, LABEL, NUMBER, WHOLE, Kind, check_kinds, instance
 from kvcache_client.core.retry import Backoff
 from kvcache_client.core.tls import Tls
 from kvcache_client.core.values import ValueForm
@@ -18,11 +20,25 @@ from kvcache_client.protocol.auth import NO_SECRETS, Secrets
 from kvcache_client.protocol.errors import InvalidOption
 from kvcache_client.protocol.limits import VALUE_BYTES, VALUE_BYTES_CAP
 from kvcache_client.protocol.serializers import Serializer
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import Role
 
 __all__ = ["ClientConfig", "configured"]
 
 _SECONDS: Final = 3600
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    **dict.fromkeys(("timeout", "connect_timeout", "busy_polling", "lease"), NUMBER),
+    **dict.fromkeys(("fail_open", "hedging", "trace_keys"), FLAG),
+    **dict.fromkeys(("cluster", "zone"), LABEL),
+    "name": INTRODUCTION,
+    "value_limit": WHOLE,
+    "role": instance(Role, f"a Role: {', '.join(role.name for role in Role)}"),
+    "secrets": instance(Secrets, "the Secrets that parse_secrets returns", hidden=True),
+    "tls": instance(Tls, "a Tls or None", or_none=True),
+    "backoff": instance(Backoff, "a Backoff"),
+}
+"""What each option may be; the others are checked by whoever knows what they mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +95,19 @@ class ClientConfig:
     """How long a node that can't be reached is left alone."""
 
     def __post_init__(self) -> None:
+        check_kinds(self, _KINDS)
         for option, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
             if not 0 < seconds < _SECONDS:  # also false for NaN
-                raise InvalidOption(f"{option}={seconds!r}: must be over 0 and below {_SECONDS} seconds")
+                raise InvalidOption(f"{option}={shown(seconds)}: must be over 0 and below {_SECONDS} seconds")
         if not 0 <= self.busy_polling <= POLLING_SECONDS:
-            raise InvalidOption(f"busy_polling={self.busy_polling!r}: must be 0 to {POLLING_SECONDS} seconds")
+            raise InvalidOption(f"busy_polling={shown(self.busy_polling)}: must be 0 to {POLLING_SECONDS} seconds")
         if not 0.01 <= self.lease <= _SECONDS:
-            raise InvalidOption(f"lease={self.lease!r}: must be 0.01 to {_SECONDS} seconds")
+            raise InvalidOption(f"lease={shown(self.lease)}: must be 0.01 to {_SECONDS} seconds")
         check_acks(self.acks)
         check_level(self.consistency)
         check_balancing(self.balancing, self.zone)
         if not 0 < self.value_limit <= VALUE_BYTES_CAP:
-            raise InvalidOption(f"value_limit={self.value_limit!r}: must be 1 to {VALUE_BYTES_CAP} bytes")
+            raise InvalidOption(f"value_limit={shown(self.value_limit)}: must be 1 to {VALUE_BYTES_CAP} bytes")
         if self.trace_keys and self.tracing is False:
             raise InvalidOption("trace_keys=True and tracing=False contradict each other: there are no spans")
         self.value_form()
@@ -108,15 +125,19 @@ def configured(config: ClientConfig | None, named: str = "", **options: Any) -> 
     given = {option: value for option, value in options.items() if value is not None}
     if named:
         if given.get("cluster", named) != named:
-            raise InvalidOption(f"cluster={given['cluster']!r:.80} contradicts the cluster in the seeds, {named!r:.80}")
+            raise InvalidOption(
+                f"cluster={shown(given['cluster'])} contradicts the cluster in the seeds, {shown(named)}"
+            )
         given["cluster"] = named
     if config is None:
         return ClientConfig(**given)
+    if not isinstance(config, ClientConfig):
+        raise InvalidOption(f"config of type {type(config).__name__}: must be a ClientConfig")
     unset = ClientConfig()
     for option, value in given.items():
         held = getattr(config, option)
         if held not in (value, getattr(unset, option)):
             raise InvalidOption(
-                f"{option}={value!r:.80} contradicts config={type(config).__name__}({option}={held!r:.80})"
+                f"{option}={shown(value)} contradicts config={type(config).__name__}({option}={shown(held)})"
             )
     return replace(config, **given)

@@ -42,11 +42,12 @@ _REST_SECONDS: Final = 0.3
 """How soon a node must have said that it can't reach the coordinator for others to be asked too: an operator is told in 1 s."""
 
 
-def check_name(name: object) -> str:
-    """Return the name of a lock, or raise ``InvalidOption``."""
-    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARACTERS or not name.isprintable():
-        raise InvalidOption(f"a lock has a name of 1 to {NAME_CHARACTERS} printable characters, not {shown(name, 60)}")
-    return name
+def check_name(name: object, prefix: str = "") -> str:
+    """Return the name of a lock, with the prefix of its namespace, or raise ``InvalidOption``."""
+    whole = prefix + name if isinstance(name, str) else name
+    if not isinstance(whole, str) or not 0 < len(whole) <= NAME_CHARACTERS or not whole.isprintable():
+        raise InvalidOption(f"a lock has a name of 1 to {NAME_CHARACTERS} printable characters, not {shown(whole, 60)}")
+    return whole
 
 
 def check_seconds(option: str, value: float, low: float, high: float) -> float:

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+from kvcache_client.core.kinds import NUMBER, check_kinds
+from kvcache_client.protocol.errors import InvalidOption
+from kvcache_client.protocol.shown import shown
 
 __all__ = ["Backoff"]
+
+_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,12 @@ class Backoff:
 
     first: float = 0.05
     longest: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_kinds(self, {"first": NUMBER, "longest": NUMBER})
+        for option, seconds in (("first", self.first), ("longest", self.longest)):
+            if not 0 <= seconds <= _SECONDS:  # also false for NaN
+                raise InvalidOption(f"{option}={shown(seconds)}: a back-off must be 0 to {_SECONDS} seconds")
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         """Return the wait after ``failures`` (>= 1) failures in a row; ``random`` draws from [0, 1)."""

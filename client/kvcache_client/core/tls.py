@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kvcache_client.core.kinds import HOST, PATH, check_kinds
 from kvcache_client.protocol.errors import InvalidOption
 
 __all__ = ["Tls"]
@@ -26,6 +27,7 @@ class Tls:
     """The name that every node's certificate must hold; empty: the host of the node's address."""
 
     def __post_init__(self) -> None:
+        check_kinds(self, {"ca": PATH, "certificate": PATH, "key": PATH, "server_name": HOST})
         if self.key and not self.certificate:
             raise InvalidOption(f"a TLS key ({self.key}) needs the certificate that it belongs to")
 

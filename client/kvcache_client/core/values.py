@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from kvcache_client.core.kinds import SEQUENCE, check_kinds
 from kvcache_client.protocol.codec import KNOWN_BY_ALL, Known, Value, decode_record, encode_value
 from kvcache_client.protocol.compression import Compression, compression_called
 from kvcache_client.protocol.errors import InvalidOption, ValueTooLarge
@@ -53,6 +54,7 @@ class ValueForm:
     expanded_limit: int = VALUE_BYTES_CAP
 
     def __post_init__(self) -> None:
+        check_kinds(self, {"serializers": SEQUENCE})
         if isinstance(self.serializer, str) and self.serializer not in BUILT_IN:
             raise InvalidOption(
                 f"serializer={shown(self.serializer, 60)}: must be one of {', '.join(BUILT_IN)}, or an object"

@@ -128,6 +128,8 @@ def parse_secrets(text: str, where: str) -> Secrets:
 
     Raises ``InvalidOption`` that says ``where`` and which line, never what stands there.
     """
+    if not isinstance(text, str):
+        raise InvalidOption(f"{where} of type {type(text).__name__}: must be text")
     secrets = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -146,5 +148,7 @@ def _secret_of(words: list[str], where: str) -> Secret:
         raise InvalidOption(f"{where}: must be ROLE SECRET, with a role of {', '.join(roles)}")
     try:
         return Secret(roles[role.lower()], rest[0].encode())
+    except UnicodeEncodeError:
+        raise InvalidOption(f"{where}: is not Unicode text") from None  # the cause would show it
     except InvalidOption as error:
         raise InvalidOption(f"{where}: {error}") from error

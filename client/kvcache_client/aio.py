@@ -277,9 +277,10 @@ class AsyncClient(AsyncComputing):
     def get_many(
         self, keys: Iterable[Key], *, consistency: str | None = None, balancing: str | Balancing | None = None
     ) -> Coroutine[Any, Any, BatchResult[Value]]:
-        """Return the values of many keys in one round trip to each node.
+        """Return the values of many keys, up to 1024 in one round trip to each node and up to 100,000 in all.
 
-        What went wrong with a key is in ``failed``; only what is wrong with the call as a whole is raised.
+        What went wrong with a key is in ``failed``; only what is wrong with the call as a whole is raised. Keys for which the
+        timeout of the client was too short are there too, with ``DeadlineExceeded``.
 
         >>> written = await cache.set_many({"a": 1, "b": 2})
         >>> found = await cache.get_many(["a", "b", "c"])
@@ -293,13 +294,16 @@ class AsyncClient(AsyncComputing):
     ) -> Coroutine[Any, Any, BatchResult[int]]:
         """Write many values; the result maps each key to its version. Nothing is sent if one of them can't be stored.
 
+        What there is no time for any more (``timeout``) is not sent: such keys are in ``failed`` with ``DeadlineExceeded``, those
+        just on their way with ``InDoubt``, and can be written again.
+
         >>> sorted(await cache.set_many({"a": 1, "b": 2}, ttl=60))
         ['a', 'b']
         """
         return self.run(plans.set_many(self.brain, self._space, values, ttl, acks))
 
     def delete_many(self, keys: Iterable[Key], *, acks: Acks | None = None) -> Coroutine[Any, Any, BatchResult[bool]]:
-        """Delete many keys; those that were not there are ``missing``.
+        """Delete many keys; those that were not there are ``missing``, and ``failed`` is as that of ``set_many``.
 
         >>> written = await cache.set_many({"a": 1})
         >>> gone = await cache.delete_many(["a", "b"])

@@ -269,9 +269,10 @@ class Client(Computing):
     def get_many(
         self, keys: Iterable[Key], *, consistency: str | None = None, balancing: str | Balancing | None = None
     ) -> BatchResult[Value]:
-        """Return the values of many keys in one round trip to each node.
+        """Return the values of many keys, up to 1024 in one round trip to each node and up to 100,000 in all.
 
-        What went wrong with a key is in ``failed``; only what is wrong with the call as a whole is raised.
+        What went wrong with a key is in ``failed``; only what is wrong with the call as a whole is raised. Keys for which the
+        timeout of the client was too short are there too, with ``DeadlineExceeded``.
 
         >>> written = cache.set_many({"a": 1, "b": 2})
         >>> found = cache.get_many(["a", "b", "c"])
@@ -283,13 +284,16 @@ class Client(Computing):
     def set_many(self, values: Mapping[Key, Value], ttl: Ttl = None, *, acks: Acks | None = None) -> BatchResult[int]:
         """Write many values; the result maps each key to its version. Nothing is sent if one of them can't be stored.
 
+        What there is no time for any more (``timeout``) is not sent: such keys are in ``failed`` with ``DeadlineExceeded``, those
+        just on their way with ``InDoubt``, and can be written again.
+
         >>> sorted(cache.set_many({"a": 1, "b": 2}, ttl=60))
         ['a', 'b']
         """
         return self.run(plans.set_many(self.brain, self._space, values, ttl, acks))
 
     def delete_many(self, keys: Iterable[Key], *, acks: Acks | None = None) -> BatchResult[bool]:
-        """Delete many keys; those that were not there are ``missing``.
+        """Delete many keys; those that were not there are ``missing``, and ``failed`` is as that of ``set_many``.
 
         >>> written = cache.set_many({"a": 1})
         >>> gone = cache.delete_many(["a", "b"])

@@ -11,8 +11,9 @@ import pytest
 from polling import PATIENCE
 
 from kvcache_client import AsyncClient, ClientConfig, KvCacheError
+from kvcache_client.core.effects import Within
 from kvcache_client.core.retry import Backoff
-from kvcache_client.protocol.errors import InDoubt
+from kvcache_client.protocol.errors import DeadlineExceeded, InDoubt, NoAnswer
 from kvcache_client.protocol.framing import pack_message
 from kvcache_client.protocol.verbs import Message, Verb
 
@@ -163,3 +164,32 @@ async def test_a_count_is_asked_again_after_a_lost_connection_and_always_as_the_
         await cache.incr("n")
     assert len(asked) > 1
     assert set(asked) == {(Verb.INCR, caught.value.operation)}
+
+
+async def test_who_had_hardly_time_for_an_answer_is_not_taken_for_silent(
+    open_client: Callable[..., Any], scripted: Any
+) -> None:
+    cache = open_client(scripted.address)
+    await cache.set("good", 1)
+
+    def hasty() -> Any:
+        return (yield Within([("scripted", [0, Verb.GET, b"held"])], 0.001))
+
+    scripted.answer = only_to(b"held", lambda message: None)
+    outcomes = cache.client._session.run(hasty())
+    (outcome,) = await outcomes if isinstance(cache.client, AsyncClient) else outcomes
+    assert isinstance(outcome, NoAnswer)
+    assert not cache.client.brain.down
+    assert await cache.get("good") == 1
+
+
+async def test_who_is_in_the_middle_of_an_answer_is_not_taken_for_silent(
+    open_client: Callable[..., Any], scripted: Any
+) -> None:
+    cache = open_client(scripted.address, timeout=0.5)
+    await cache.set_many({"good": 1, "large": "x" * 1000})
+    scripted.answer = only_to(b"large", lambda message: scripted.honest(message)[:500])
+    result = await cache.get_many(["good", "large"])
+    assert set(result.failed) == {"good", "large"}
+    assert all(isinstance(error, DeadlineExceeded) for error in result.failed.values())
+    assert not cache.client.brain.down

@@ -28,7 +28,7 @@ from kvcache_client.core.brain import Brain
 from kvcache_client.core.consistency import Acks
 from kvcache_client.core.effects import Outcome, Plan, Round, Within
 from kvcache_client.core.routing import View
-from kvcache_client.core.slices import not_begun, parts_of, record_slices
+from kvcache_client.core.slices import BREATH, not_begun, parts_of, record_slices
 from kvcache_client.core.tallying import Tally
 from kvcache_client.core.together import together
 from kvcache_client.core.writing import Written, check_reachable, write_carefully
@@ -91,6 +91,7 @@ def settle_many(brain: Brain, records: Mapping[bytes, bytes], acks: Acks | None 
         settled.existed.update(existed)
         settled.others.update(others)
         done += len(part)
+        yield BREATH
     if done < len(records):
         settled.others.update(dict.fromkeys(islice(records, done, None), not_begun(brain, done, len(records))))
     return settled

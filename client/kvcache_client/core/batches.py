@@ -36,11 +36,8 @@ T = TypeVar("T")
 
 _FIRST_ERROR: Final = 16
 
-_SMALL_TOGETHER: Final = 256
-"""Keys that take the careful way at a time."""
-
 _LARGE_TOGETHER: Final = 8
-"""The same of values that were too large for a reply of many (8 MiB), or did not come in time with many."""
+"""Keys that take the careful way at a time if their values were too large for a reply of many (8 MiB), or came too slowly."""
 
 _COPIES_TOGETHER: Final = 64
 """The same where several copies of each are read."""
@@ -105,6 +102,7 @@ def read_many(
             break
         part = dict(islice(items, size))
         full = yield from gathering.read(part)
+        yield BREATH
         done += len(part)
         size = max(size // 4, _LARGE_TOGETHER) if full else min(2 * size, KEYS_PER_FRAME)
     return gathering.result()
@@ -142,9 +140,10 @@ class _Gathering(Generic[T]):
             if refusal is not None:
                 self.failed.update(dict.fromkeys(part, refusal))
             else:
-                (large if isinstance(outcome, NoAnswer) else careful).extend(part)
+                # A node that was not silent and still did not answer has much to send.
+                (large if isinstance(outcome, NoAnswer) and node not in brain.down else careful).extend(part)
         if careful:
-            yield from self._read_carefully(names, careful, _SMALL_TOGETHER)
+            yield from self._read_carefully(names, careful, KEYS_PER_FRAME)
         if large:
             yield from self._read_carefully(names, large, _LARGE_TOGETHER)
         return bool(large)

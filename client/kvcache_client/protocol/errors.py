@@ -20,7 +20,7 @@ decisions about retries. ::
     |   |-- ConnectFailed            one node could not be reached at all
     |   |   `-- CertificateRejected  its certificate, or ours, was not taken; says whose and why
     |   |-- Unavailable  TooFewCopies  no node that could answer did, or fewer than asked for; says each node and why
-    |   |-- DeadlineExceeded (TimeoutError)  a read that was not answered in time
+    |   |-- DeadlineExceeded (TimeoutError)  not answered, or not even asked, in time
     |   |-- ControlPlaneUnavailable  coordination (Redis/Valkey) does not answer; the data path goes on
     |   `-- AdminBusy                somebody else holds the lock; says who, since when, doing what
     |-- Superseded                   a newer concurrent write won; said only where the caller asked for it
@@ -320,7 +320,7 @@ class TooFewCopies(Unavailable):
 
 
 class DeadlineExceeded(NotApplied, TimeoutError):
-    """A read was not answered within its deadline."""
+    """A read was not answered within its deadline; or the call was over before this key was asked or written at all."""
 
     code = 56
     http_status = 504

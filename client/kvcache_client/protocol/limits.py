@@ -50,7 +50,7 @@ KEYS_PER_FRAME: Final = 1024
 """Keys in one GET_MANY or PUT_MANY message; clients split larger batches."""
 
 KEYS_PER_BATCH: Final = 100_000
-"""Keys in one ``get_many`` / ``set_many`` / ``delete_many`` call, and in one ``POST /v1/batch``."""
+"""Keys in one ``get_many`` / ``set_many`` / ``delete_many`` call, and in one ``POST /v1/batch``. So many take seconds."""
 
 REPLY_BYTES: Final = 8 * 1024 * 1024
 """A node stops filling a GET_MANY reply here; the keys left over are marked ``ReplyFull`` and asked again."""

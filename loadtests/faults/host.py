@@ -4,7 +4,7 @@ Here lives both ends of the pipe. Never here: what goes wrong. A cluster needs a
 share a process well; and what kills nodes should not compete with the users for one interpreter.
 
 One JSON object a line. From the host: ``ready`` with the seeds, ``cannot`` with a reason, ``happened`` with a Happening. To the
-host: ``play`` with faults. When its input ends, it stops the cluster and ends.
+host: ``play`` with faults, ``calm`` when the run is over. When its input ends, it stops the cluster and ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -72,11 +72,13 @@ class ClusterHost:
         return self.seeds
 
     def play(self, faults: list[Fault]) -> None:
-        """Play the faults, their times counted from now."""
-        if self._process.stdin is not None and faults:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(json.dumps({"play": [fault.as_dict() for fault in faults]}) + "\n")
-                self._process.stdin.flush()
+        """Play the faults, their times counted from now, or from when those of the run before are undone."""
+        if faults:
+            self._order(play=[fault.as_dict() for fault in faults])
+
+    def calm(self) -> None:
+        """The run is over: let no more faults begin, and undo those that have, but for the ones that are for good."""
+        self._order(calm=True)
 
     def stop(self) -> None:
         """Stop the cluster. Safe to call again."""
@@ -91,6 +93,12 @@ class ClusterHost:
         self._listener.join(1.0)
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+    def _order(self, **message: Any) -> None:
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(message) + "\n")
+                self._process.stdin.flush()
 
     def _listen(self) -> None:
         stream = self._process.stdout
@@ -126,15 +134,26 @@ async def _serve(order: ClusterOrder) -> None:
     async with BreakableCluster(shape) as cluster:
         _say(ready="kvcache://" + ",".join(cluster.seeds))
         plays: list[asyncio.Task[None]] = []
+        over = asyncio.Event()
         try:
             while line := await loop.run_in_executor(None, sys.stdin.readline):
-                faults = [Fault(**fields) for fields in json.loads(line)["play"]]
-                plays.append(loop.create_task(play_all(faults, cluster, lambda it: _say(happened=it.as_dict()))))
+                over.set()
+                if fields := json.loads(line).get("play"):
+                    over = asyncio.Event()
+                    faults = [Fault(**it) for it in fields]
+                    plays.append(loop.create_task(_play_after(tuple(plays), faults, cluster, over)))
         finally:
             for task in plays:
                 task.cancel()
             await asyncio.gather(*plays, return_exceptions=True)
             cluster.resume_all()
+
+
+async def _play_after(
+    before: Iterable[asyncio.Task[None]], faults: list[Fault], cluster: BreakableCluster, over: asyncio.Event
+) -> None:
+    await asyncio.gather(*before, return_exceptions=True)
+    await play_all(faults, cluster, lambda it: _say(happened=it.as_dict()), over)
 
 
 def _main() -> None:

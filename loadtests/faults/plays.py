@@ -7,6 +7,7 @@ breaks something, and the moment at which the cluster is whole again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -40,19 +41,32 @@ class Happening:
 Tell = Callable[[str, str], None]
 """Takes kind and text of what has just happened."""
 
+Hold = Callable[[float], Awaitable[None]]
+"""Returns after so many seconds, or at once when the run is over: then what was broken is to be undone."""
 
-async def play_all(faults: list[Fault], cluster: BreakableCluster, tell: Callable[[Happening], None]) -> None:
-    """Play every fault at its time, counted from now; they may overlap. What fails is told, and the others go on."""
+
+async def play_all(
+    faults: list[Fault], cluster: BreakableCluster, tell: Callable[[Happening], None], over: asyncio.Event
+) -> None:
+    """Play every fault at its time, counted from now; they may overlap. What fails is told, and the others go on.
+
+    When the run is ``over``, no other fault begins, and those that have begun are undone.
+    """
     began = time.monotonic()
 
+    async def hold(seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), seconds)
+
     async def one(fault: Fault) -> None:
-        await asyncio.sleep(max(fault.at - (time.monotonic() - began), 0))
-        await play(fault, cluster, tell)
+        await hold(max(fault.at - (time.monotonic() - began), 0))
+        if not over.is_set():
+            await play(fault, cluster, tell, hold)
 
     await asyncio.gather(*(one(fault) for fault in faults))
 
 
-async def play(fault: Fault, cluster: BreakableCluster, tell: Callable[[Happening], None]) -> None:
+async def play(fault: Fault, cluster: BreakableCluster, tell: Callable[[Happening], None], hold: Hold) -> None:
     """Play one fault; returns when the cluster is whole again, or at once where it is for good."""
 
     def say(kind: str, text: str) -> None:
@@ -62,20 +76,20 @@ async def play(fault: Fault, cluster: BreakableCluster, tell: Callable[[Happenin
         say("problem", f"{fault.text}: there is no such node; there is: {', '.join(cluster.nodes)}")
         return
     try:
-        await PLAYS[fault.do](fault, cluster, say)
+        await PLAYS[fault.do](fault, cluster, say, hold)
     except (KvCacheError, OSError, LookupError, RuntimeError, TimeoutError) as error:
         say("problem", f"{fault.text}: {error}")
 
 
-async def _kill(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _kill(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", fault.text)
     await cluster.kill(fault.node)
     if fault.seconds:
-        await asyncio.sleep(fault.seconds)
+        await hold(fault.seconds)
         await _start(fault.node, cluster, say)
 
 
-async def _restart(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _restart(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", fault.text)
     await cluster.stop(fault.node)
     await _start(fault.node, cluster, say)
@@ -87,43 +101,43 @@ async def _start(node: str, cluster: BreakableCluster, say: Tell) -> None:
     say("healed", f"{node} is back")
 
 
-async def _stop(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _stop(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     node = cluster.nodes[fault.node]
     say("fault", fault.text)
     node.pause()
-    await asyncio.sleep(fault.seconds)
+    await hold(fault.seconds)
     node.resume()
     await _whole(cluster)
     say("healed", f"{fault.node} goes on")
 
 
-async def _delay(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _delay(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", f"{fault.text} {fault.by:g} s")
     cluster.proxies[fault.node].delay(fault.by)
-    await _heal(fault, cluster, say)
+    await _heal(fault, cluster, say, hold)
 
 
-async def _cut(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _cut(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", fault.text)
     cluster.proxies[fault.node].cut()
-    await _heal(fault, cluster, say)
+    await _heal(fault, cluster, say, hold)
 
 
-async def _heal(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
-    await asyncio.sleep(fault.seconds)
+async def _heal(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
+    await hold(fault.seconds)
     cluster.proxies[fault.node].heal()
     await _whole(cluster)
     say("healed", f"{fault.node} in reach")
 
 
-async def _add(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _add(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", "add a node")
     node = await cluster.add()
     await _whole(cluster)
     say("healed", f"{node.id} has joined")
 
 
-async def _drain(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _drain(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", fault.text)
     async with _operator(cluster) as client:
         await Admin(client, patience=10.0).drain(fault.node, wait=_PATIENCE)
@@ -131,10 +145,10 @@ async def _drain(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
     say("healed", f"{fault.node} has left")
 
 
-async def _redis_down(fault: Fault, cluster: BreakableCluster, say: Tell) -> None:
+async def _redis_down(fault: Fault, cluster: BreakableCluster, say: Tell, hold: Hold) -> None:
     say("fault", "Redis down")
     await cluster.coordinator.kill()
-    await asyncio.sleep(fault.seconds)
+    await hold(fault.seconds)
     await cluster.coordinator.restart_empty()
     await _whole(cluster)
     say("healed", "Redis is back")
@@ -149,7 +163,7 @@ def _operator(cluster: BreakableCluster) -> AsyncClient:
     return AsyncClient(cluster.seeds, config=ClientConfig(role=Role.ADMIN, timeout=2.0))
 
 
-PLAYS: Final[Mapping[str, Callable[[Fault, BreakableCluster, Tell], Awaitable[None]]]] = {
+PLAYS: Final[Mapping[str, Callable[[Fault, BreakableCluster, Tell, Hold], Awaitable[None]]]] = {
     "kill": _kill,
     "stop": _stop,
     "restart": _restart,

@@ -129,6 +129,8 @@ class Director:
                 self._judged = outcome
                 self.stop_clock()
                 self._judge(outcome)
+                if self._host is not None:
+                    self._host.calm()
 
     def _judge(self, outcome: Outcome) -> None:
         options = options_of(self._environment.parsed_options)
@@ -195,7 +197,7 @@ class Director:
 
     def _happened(self, happening: Happening) -> None:
         _log.log(logging.WARNING if happening.kind == "problem" else logging.INFO, "%s", happening.text)
-        if self.outcome is not None:
+        if self.outcome is not None and self.running:
             self.outcome.happenings.append(happening)
 
     def _read_faults(self, options: LoadOptions, parsed: Any) -> list[Fault]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from polling import wait_until
 
 from loadtests import CannotRun
+from loadtests.faults import plays
 from loadtests.faults.host import ClusterHost, ClusterOrder
-from loadtests.faults.plays import PLAYS, Happening
+from loadtests.faults.plays import PLAYS, Happening, play_all
 from loadtests.faults.schedule import KINDS, Fault, parse_faults
 
 
@@ -90,3 +94,55 @@ def test_a_cluster_that_does_not_start_says_why() -> None:
         ClusterHost(ClusterOrder(nodes=1, memory="1B"), print),
     ):
         pass
+
+
+class _Nodes:
+    """A cluster as far as a play asks for it: notes what is done to it, and is whole at once."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.nodes = {"n1": self}
+        self.proxies = self.nodes
+        self.coordinator = self
+
+    async def kill(self, node: str = "Redis") -> None:
+        self.done.append(f"kill {node}")
+
+    async def restart(self, node: str) -> None:
+        self.done.append(f"restart {node}")
+
+    async def restart_empty(self) -> None:
+        await self.restart("Redis")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.done.append(name)
+
+
+@pytest.mark.parametrize(
+    ("do", "broken", "undone"),
+    [
+        ("kill", "kill n1", "restart n1"),
+        ("stop", "pause", "resume"),
+        ("delay", "delay", "heal"),
+        ("cut", "cut", "heal"),
+        ("redis-down", "kill Redis", "restart Redis"),
+    ],
+)
+async def test_when_the_run_is_over_what_was_broken_is_undone_and_nothing_else_is_broken(
+    monkeypatch: pytest.MonkeyPatch, do: str, broken: str, undone: str
+) -> None:
+    async def whole(cluster: object) -> None:
+        return None
+
+    monkeypatch.setattr(plays, "_whole", whole)
+    cluster: Any = _Nodes()
+    told: list[Happening] = []
+    over = asyncio.Event()
+    faults = [Fault(0.0, do, "n1", seconds=3600.0, by=1.0), Fault(1800.0, "kill", "n1", seconds=0.0, by=0.0)]
+    playing = asyncio.create_task(play_all(faults, cluster, told.append, over))
+    while cluster.done != [broken]:
+        await asyncio.sleep(0)
+    over.set()
+    await asyncio.wait_for(playing, 10)
+    assert cluster.done == [broken, undone]
+    assert [it.kind for it in told] == ["fault", "healed"]

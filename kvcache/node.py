@@ -18,6 +18,7 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
 
@@ -335,24 +336,24 @@ class Node:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def stop(self) -> None:
-        """Finish what is under way, then close everything."""
+        """Finish what is under way, then close everything; a step that fails keeps none of the others from being taken."""
         self._stopping = True
         self.listener.stop_accepting()
-        self._janitor.stop()
-        self.loop_lag.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._door.stop(_GRACE_SECONDS)
-        for client in (self._client, self._operating):
-            if client is not None:
-                await client.close()
-        await self.listener.stop()
-        if self._membership is not None and not self.place.reason and self.service.ownership is not None:
-            await self._membership.leave()
-        if self._registry is not None:
-            await self._registry.close()
+        async with AsyncExitStack() as steps:  # from the last to the first
+            if self._registry is not None:
+                steps.push_async_callback(self._registry.close)
+            if self._membership is not None and not self.place.reason and self.service.ownership is not None:
+                steps.push_async_callback(self._membership.leave)
+            for client in (self._client, self._operating):
+                if client is not None:
+                    steps.push_async_callback(client.close)
+            steps.push_async_callback(self.listener.stop)  # replies that wait for other nodes need the clients
+            steps.push_async_callback(self._door.stop, _GRACE_SECONDS)
+            self._janitor.stop()
+            self.loop_lag.stop()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # What HTTP and STATS show
 

@@ -208,13 +208,21 @@ class Leases:
         for key, lease in list(self.held.items()):
             error = self.refusal(lease.partition)
             if error is not None:
-                del self.held[key]
-                waiting, lease.waiting = lease.waiting, deque()
-                self.waiting -= len(waiting)
-                for asker in waiting:
-                    asker.answer(error)
+                self._give_up(key, lease, error)
             elif hidden_to(key) >= lease.version:
                 self.written(key)
+
+    def dismiss(self, error: KvCacheError) -> None:
+        """End all leases, and tell ``error`` to those who wait."""
+        for key, lease in list(self.held.items()):
+            self._give_up(key, lease, error)
+
+    def _give_up(self, key: bytes, lease: Lease, error: KvCacheError) -> None:
+        del self.held[key]
+        waiting, lease.waiting = lease.waiting, deque()
+        self.waiting -= len(waiting)
+        for asker in waiting:
+            asker.answer(error)
 
     def _end(self, key: bytes, lease: Lease) -> None:
         """End a lease without a fill. Those who wait get what is there, or the first of them is granted the next."""

@@ -22,11 +22,18 @@ from typing import Final, Protocol
 from kvcache.transport.guard import network_of
 from kvcache.transport.limits import StreamLimits
 
-__all__ = ["Acceptor", "Welcome"]
+__all__ = ["Acceptor", "Newcomer", "Welcome"]
 
 _BACKLOG: Final = 1024
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PEER_GONE: Final = (BlockingIOError, InterruptedError, ConnectionAbortedError)
+
+
+class Newcomer(asyncio.Protocol):
+    """A connection of which nothing is known yet."""
+
+    connected = False
+    """Whether it has got as far as ``connection_made``; its end is then for whoever it speaks with by now."""
 
 
 class Welcome(Protocol):
@@ -35,7 +42,7 @@ class Welcome(Protocol):
     def turns_away(self, network: str) -> bool:
         """Say whether a connection must be closed at once."""
 
-    def protocol(self, network: str) -> asyncio.Protocol:
+    def protocol(self, network: str) -> Newcomer:
         """Return the protocol of a connection that was taken."""
 
     def full(self) -> None:
@@ -54,7 +61,7 @@ class Acceptor:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], Newcomer] = {}
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._reserve = -1
 
@@ -83,8 +90,9 @@ class Acceptor:
         for each in listening:
             self._loop.remove_reader(each)
             each.close()
-        for handshake in self._handshakes:
-            handshake.cancel()
+        for handshake, newcomer in self._handshakes.items():
+            if not newcomer.connected:  # it may have been answered already, and uvloop would close it behind our back
+                handshake.cancel()
         if self._reserve >= 0:
             os.close(self._reserve)
             self._reserve = -1
@@ -126,28 +134,28 @@ class Acceptor:
 
     def _take(self, sock: socket.socket, network: str) -> None:
         sock.setblocking(False)
-        task = self._loop.create_task(self._hand_over(sock, network))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        newcomer = self._welcome.protocol(network)
+        task = self._loop.create_task(self._hand_over(sock, network, newcomer))
+        self._handshakes[task] = newcomer
+        task.add_done_callback(self._handshakes.pop)
 
-    async def _hand_over(self, sock: socket.socket, network: str) -> None:
-        context = self._context()
-        protocol = self._welcome.protocol(network)
+    async def _hand_over(self, sock: socket.socket, network: str, newcomer: Newcomer) -> None:
         try:
+            context = self._context()
             if context is None:
-                await self._loop.connect_accepted_socket(lambda: protocol, sock)
+                await self._loop.connect_accepted_socket(lambda: newcomer, sock)
             else:
                 seconds = self._limits.hello_seconds
                 await self._loop.connect_accepted_socket(
-                    lambda: protocol, sock, ssl=context, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
+                    lambda: newcomer, sock, ssl=context, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
                 )
         except OSError as error:
             sock.close()
-            protocol.connection_lost(error)
+            newcomer.connection_lost(error)
             self._welcome.handshake_failed(network, str(error) or type(error).__name__)
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, above all
             sock.close()
-            protocol.connection_lost(None)
+            newcomer.connection_lost(None)
             raise
 
     def __repr__(self) -> str:

@@ -18,14 +18,14 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import islice
 from typing import Final, Protocol
 
 from kvcache.events import journal
 from kvcache.service.service import Service
-from kvcache.transport.acceptor import Acceptor
+from kvcache.transport.acceptor import Acceptor, Newcomer
 from kvcache.transport.awake import AwakeNode
 from kvcache.transport.counters import StreamCounters
 from kvcache.transport.guard import Guard, open_guard
@@ -34,6 +34,7 @@ from kvcache.transport.overload import Overload
 from kvcache.transport.stream import StreamConnection
 from kvcache.transport.stream_port import Holding, StreamPort
 from kvcache.transport.watch import RequestWatch
+from kvcache_client.protocol.errors import NotReady
 from kvcache_client.protocol.framing import is_stream_byte
 
 __all__ = ["Door", "Listener"]
@@ -130,23 +131,28 @@ class Listener:
         self.overload.stop()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for stream in list(self._streams):
-            stream.finish()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_SECONDS):
-                await self._part()
-        for stream in list(self._streams):
-            stream.abort()
+        self._port.service.leases.dismiss(NotReady("the node is stopping"))
+        async with AsyncExitStack() as ending:  # from the last to the first, each whatever becomes of the others
+            for stream in self._streams:
+                ending.callback(stream.abort)
+            ending.push_async_callback(self._part)
+            for stream in self._streams:
+                ending.callback(stream.finish)
 
     async def _part(self) -> None:
-        """Return when every stream is gone: closed by its peer, or by us once it is settled."""
-        while self._streams:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_SETTLE_SECONDS):
-                    await self._drained.wait()
-            for stream in list(self._streams):
-                if stream.settled(self._now()):
-                    stream.close()
+        """Return when every stream is gone, closed by its peer, or by us once it is settled; or when there is no more time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                while self._streams:
+                    await self._drained_within(_SETTLE_SECONDS)
+                    for stream in list(self._streams):
+                        if stream.settled(self._now()):
+                            stream.close()
+
+    async def _drained_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._drained.wait()
 
     def _sweep(self) -> None:
         """Close what has kept us waiting too long. One timer for all connections, none for each; a part of them at a time."""
@@ -197,7 +203,7 @@ class Listener:
         self.counters.refused += 1
         journal.say("connection_refused", at=self._now(), why=why)
 
-    def protocol(self, network: str) -> asyncio.Protocol:
+    def protocol(self, network: str) -> Newcomer:
         """Return the protocol of a connection from ``network`` whose first byte is still to come."""
         sniffer = _Sniffer(self, network)
         self._unsniffed.add(sniffer)
@@ -239,7 +245,7 @@ class Listener:
         return f"<Listener streams={len(self._streams)} connections={self.connections} {self.counters!r}>"
 
 
-class _Sniffer(asyncio.Protocol):
+class _Sniffer(Newcomer):
     """Looks at the first byte and steps out."""
 
     def __init__(self, listener: Listener, network: str) -> None:
@@ -251,6 +257,7 @@ class _Sniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self.connected = True
         if self._done:  # swept away, or told to stop, while it shook hands
             self.abort()
 

@@ -227,6 +227,7 @@ class StreamConnection(asyncio.Protocol):
         elif isinstance(error, Exception):
             self._refuse(message, error)
         self._send()
+        self._end_output()
 
     def _reply_held(self, message: Message, reply: Fields | KvCacheError) -> None:
         """Send a reply that something outside of this connection has decided on."""
@@ -313,8 +314,7 @@ class StreamConnection(asyncio.Protocol):
             self._break_off(self._reader.broken)
         else:
             self._transport.resume_reading()
-            if self._finished_at:
-                self._end_output(self._transport)
+            self._end_output()
 
     def _forget_unread(self) -> None:
         self._port.holding.unread -= self._unread_held
@@ -353,17 +353,24 @@ class StreamConnection(asyncio.Protocol):
         answers what nobody reads with a reset); so its requests are read, and dropped, until it has seen the end.
         """
         self._finished_at = self._now()
-        if self._transport is not None and not self._closed and not self._unread_since:
-            self._end_output(self._transport)
+        self._end_output()
 
-    def _end_output(self, transport: asyncio.Transport) -> None:
+    def _end_output(self) -> None:
+        """Say that nothing more will come, if so: once finished, all is taken and what takes its time is there."""
+        transport, waiting = self._transport, self._unread_since or self._delayed
+        if not self._finished_at or transport is None or self._closed or waiting:
+            return
+        self._finished_at, self._closed = self._now(), True
         if transport.can_write_eof():  # TLS can't say so; there the close alone does
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except (OSError, RuntimeError):  # so say asyncio and uvloop that it is gone, before we were told
+                transport.abort()
 
     def settled(self, now: float) -> bool:
         """Say whether a finished connection may be closed: all is sent, and the peer has been silent since."""
-        sent = self._transport is None or not (self._unread_since or self._transport.get_write_buffer_size())
-        return sent and now - self._finished_at > _SILENCE_SECONDS
+        waiting = self._unread_since or self._delayed or (self._transport and self._transport.get_write_buffer_size())
+        return not waiting and now - self._finished_at > _SILENCE_SECONDS
 
     def close(self) -> None:
         """Send what is packed and close."""

@@ -99,12 +99,11 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     """Start ``kvcache up`` on free ports; whatever the test leaves running is killed with all its children."""
     started: list[Up] = []
 
-    def start(*words: str, port: int = 0) -> Up:
+    def start(*words: str, port: int = 0, **options: Any) -> Up:
         errors = tmp_path / f"errors-{len(started)}"
         with errors.open("w") as output:
-            process = subprocess.Popen(
-                [*KVCACHE, "up", "--port", str(port), *words], stdout=subprocess.PIPE, stderr=output, text=True
-            )
+            command = [*KVCACHE, "up", "--port", str(port), *words]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, text=True, **options)
         started.append(Up(process, errors))
         return started[-1]
 

@@ -63,8 +63,10 @@ async def test_nodes_that_never_agree_are_given_up(monkeypatch):
             pytest.fail("it was never ready")
 
 
-async def test_a_running_cluster_knows_its_seeds():
-    async with LocalCluster(LocalPlan(nodes=1, port=0, log_level="error")) as cluster:
-        assert cluster.seeds == cluster.nodes[0].address
+async def test_a_running_cluster_knows_its_seeds_and_its_nodes_end_with_code_0():
+    async with LocalCluster(LocalPlan(nodes=2, port=0, log_level="error")) as cluster:
+        nodes = cluster.nodes
+        assert cluster.seeds == ",".join(node.address for node in nodes)
         assert repr(cluster).startswith(f"<LocalCluster {cluster.seeds}")
     assert cluster.seeds == ""
+    assert [node.process.returncode for node in nodes] == [0, 0]

@@ -82,6 +82,15 @@ def test_every_polite_signal_stops_everything(up, is_alive, number):
     assert not any(is_alive(pid) for pid in pids(facts))
 
 
+def test_ctrl_c_as_a_terminal_sends_it_ends_everything_in_peace(up, is_alive):
+    cluster = up("--json", start_new_session=True)
+    facts = cluster.facts()
+    os.killpg(cluster.process.pid, signal.SIGINT)
+    assert cluster.process.wait(20) == 0
+    assert not any(is_alive(pid) for pid in pids(facts))
+    assert cluster.errors == ""
+
+
 def test_a_signal_while_it_starts_stops_everything(up, until, is_alive):
     cluster = up("--json")
     children = until(lambda: len(cluster.children()) >= 2 and cluster.children())

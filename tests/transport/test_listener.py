@@ -10,11 +10,13 @@ import pytest
 
 from kvcache.transport.limits import StreamLimits
 from kvcache.transport.listener import Listener
-from kvcache_client.protocol.errors import MalformedFrame
+from kvcache.transport.stream import StreamConnection
+from kvcache_client.protocol.errors import MalformedFrame, NotReady
 from kvcache_client.protocol.framing import pack_message
 from kvcache_client.protocol.record import NEVER, PayloadType, make_record
 from kvcache_client.protocol.verbs import Push, Status, Verb
 
+HELLO_MESSAGE = pack_message(1, int(Verb.HELLO), 1, "test", 0, b"", "")
 PING = pack_message(7, int(Verb.PING))
 GET = pack_message(7, int(Verb.GET), b"k")
 
@@ -214,6 +216,53 @@ async def test_a_peer_that_goes_on_asking_gets_every_reply_and_then_the_end(port
     asking.cancel()
     await asyncio.gather(asking, stopping, return_exceptions=True)
     assert replies == port.counters.requests - 2
+
+
+async def test_who_has_just_been_let_in_gets_every_reply_and_then_the_end(port, monkeypatch):
+    answer = StreamConnection.data_received
+
+    def answer_as_the_end_begins(connection, data):
+        answer(connection, data)
+        port.listener.stop_accepting()
+
+    monkeypatch.setattr(StreamConnection, "data_received", answer_as_the_end_begins)
+    peer = await port.connect(HELLO_MESSAGE, PING)
+    assert len(await peer.messages(2)) == 2
+    stopping = asyncio.create_task(port.listener.stop())
+    assert await peer.reader.read() == b""
+    await stopping
+    assert port.listener.connections == 0
+
+
+async def test_a_bug_at_the_end_of_one_connection_keeps_no_other_from_its_own(port, monkeypatch):
+    peers = [await port.introduced() for _ in range(3)]
+    peers[0].writer.transport.pause_reading()
+    ended = []
+
+    def finish(connection, finish=StreamConnection.finish):
+        ended.append(connection)
+        if len(ended) == 2:
+            raise ZeroDivisionError
+        finish(connection)
+
+    monkeypatch.setattr(StreamConnection, "finish", finish)
+    with pytest.raises(ZeroDivisionError):
+        await port.listener.stop()
+    assert len(ended) == 3
+    await port.until(lambda: port.listener.connections == 0)
+
+
+async def test_those_who_wait_for_a_computation_are_told_to_ask_elsewhere(port):
+    peers = [await port.introduced() for _ in range(2)]
+    for number, peer in enumerate(peers, 1):
+        peer.send(pack_message(7, int(Verb.LEASE), port.service.epoch, b"k", number, 60_000))
+        await port.until(lambda number=number: port.service.leases.waiting == number - 1)
+    assert (await peers[0].messages(1))[0][1] == Status.GRANTED
+    stopping = asyncio.create_task(port.listener.stop())
+    assert (await peers[1].messages(1))[0][:2] == (7, NotReady.code)
+    assert await peers[1].reader.read() == b""
+    await stopping
+    assert repr(port.service.leases) == "<Leases held=0 waiting=0>"
 
 
 async def test_its_repr_tells_what_is_open(port):

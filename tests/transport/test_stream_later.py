@@ -71,6 +71,19 @@ async def test_work_that_is_cancelled_is_not_left_without_an_answer(stream, slow
     assert "stopping" in stream.replies()[0][2]
 
 
+async def test_a_reply_that_takes_its_time_is_awaited_before_the_end(stream, slow):
+    stream.feed(LOCK, LOCK, PING)
+    stream.connection.finish()
+    assert not stream.transport.half_closed
+    slow.futures[0].set_result(17)
+    await until(lambda: len(stream.transport.writes) == 2)
+    assert not stream.connection.settled(stream.now + 9)
+    slow.futures[1].set_exception(AdminBusy("held by ann"))
+    await until(lambda: stream.transport.half_closed)
+    assert [reply[:2] for reply in stream.replies()] == [(2, Status.OK), (7, Status.OK), (7, AdminBusy.code)]
+    assert stream.connection.settled(stream.now + 9)
+
+
 async def test_a_connection_may_have_only_so_many_waiting(stream, service):
     stream = type(stream)(service, StreamLimits(delayed_replies=2))
     slow = Slow()

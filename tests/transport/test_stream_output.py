@@ -1,5 +1,7 @@
 """A peer that does not read: bounded output, nothing lost, nothing out of order, and how long it may take."""
 
+import pytest
+
 from kvcache.transport.limits import StreamLimits
 from kvcache_client.protocol.errors import MalformedFrame
 from kvcache_client.protocol.framing import pack_message
@@ -200,6 +202,16 @@ def test_a_finished_connection_is_settled_when_its_peer_is_silent(stream):
     stream.feed(PING)
     assert not stream.connection.settled(stream.now)
     assert stream.connection.settled(stream.now + 1)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), OSError(107, "not connected")], ids=repr)
+def test_a_connection_that_broke_unnoticed_is_no_trouble_at_its_end(stream, monkeypatch, error):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(stream.transport, "write_eof", broken)
+    stream.connection.finish()
+    assert stream.transport.ended == "aborted"
 
 
 def test_a_finished_connection_closes_without_another_write(stream):

@@ -107,6 +107,14 @@ def test_one_key_in_place_of_several_is_refused(network: MemoryNetwork, keys: An
             verb(keys)
 
 
+@pytest.mark.parametrize("keys", [5, None, object, 10**5000], ids=["int", "None", "a class", "too long to show"])
+def test_what_holds_no_keys_is_refused(network: MemoryNetwork, keys: Any) -> None:
+    client = network.client()
+    for verb in (client.get_many, client.delete_many):
+        with pytest.raises(InvalidKey, match=f"a batch takes several keys, not {type(keys).__name__}: "):
+            verb(keys)
+
+
 @pytest.mark.parametrize("key", ["", "x" * 1025, 5, None, ["list"]])
 def test_one_bad_key_refuses_the_batch_before_anything_is_sent(network: MemoryNetwork, key: Any) -> None:
     client = network.client()

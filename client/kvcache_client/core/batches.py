@@ -28,6 +28,7 @@ from kvcache_client.protocol.codec import Key, SoftRecord
 from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, KvCacheError, NoAnswer, ReplyFull
 from kvcache_client.protocol.limits import KEYS_PER_BATCH, KEYS_PER_FRAME
 from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened
+from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import Status
 
 __all__ = ["fields_of", "named", "names_of", "read_many"]
@@ -47,10 +48,14 @@ def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, 
     """Return {key as the caller wrote it: key as bytes}. Raises before anything is sent."""
     if isinstance(keys, str | bytes):
         raise InvalidKey(f"a batch takes several keys, this is a single one: {keys!r:.80}")
+    try:
+        each = iter(keys)
+    except TypeError as error:
+        raise InvalidKey(f"a batch takes several keys, not {type(keys).__name__}: {shown(keys)}") from error
     if isinstance(keys, Sized) and len(keys) <= KEYS_PER_BATCH:
-        return {key: name_of(key) for key in keys}
+        return {key: name_of(key) for key in each}
     names: dict[Key, bytes] = {}
-    for key in keys:
+    for key in each:
         names[key] = name_of(key)
         if len(names) > KEYS_PER_BATCH:
             raise BatchTooLarge(f"over {KEYS_PER_BATCH} keys in one batch", detail=KEYS_PER_BATCH)

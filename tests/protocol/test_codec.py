@@ -221,8 +221,49 @@ def test_nesting_is_kept_up_to_what_msgpack_takes_and_refused_beyond() -> None:
     for depth in (100, 600, 1000):
         assert depth_of(there_and_back(nested(depth))) == depth
     for depth in (1100, 100_000):
-        with pytest.raises(UnsupportedValue, match="recursion limit"):
+        with pytest.raises(UnsupportedValue, match=r"^value is a list in which containers stand more than 1024 deep"):
             encode_value(nested(depth))
+
+
+@pytest.mark.parametrize("depth", [10, 100, 1000])
+def test_a_wrong_item_is_found_however_deep_it_stands(depth: int) -> None:
+    value: Any = object()
+    for _ in range(depth):
+        value = [1, {"a": value}] if depth <= 100 else [value]
+    with pytest.raises(UnsupportedValue, match=r"^value\[.{,170}\] is a object; a value is None") as caught:
+        encode_value([[], value])
+    assert str(caught.value).startswith("value[1][")
+
+
+def test_where_containers_stand_too_deep_is_said() -> None:
+    deep = nested(300)
+    with pytest.raises(
+        UnsupportedValue,
+        match=r"^value\['a'\]\[1\] is a tuple in which .* more than 256 deep in each other, down to value\['a'\]\[1\]"
+        r"\[2\](\[0\])+\[\.\.\..*\[0\]$",
+    ):
+        encode_value({"a": [nested(400), (1, 2, deep)]})
+    with pytest.raises(UnsupportedValue, match=r"value\['a'\]\[0\]\['b'\] is value\['a'\] again: .* has no end$"):
+        circle: list[Any] = [{}]
+        circle[0]["b"] = circle
+        encode_value({"a": circle})
+
+
+def test_a_key_that_cannot_be_shown_does_not_hide_what_is_wrong() -> None:
+    with pytest.raises(UnsupportedValue, match=r"^the key <int of 16610 bits> of value is an integer beyond 64 bits"):
+        encode_value({10**5000: 1})
+
+
+def test_a_view_that_cannot_be_stored_is_refused_where_it_stands() -> None:
+    gaps = memoryview(b"abcdef")[::2]
+    released = memoryview(b"ab")
+    released.release()
+    for view, what in ((gaps, "a memoryview with gaps"), (released, "a memoryview that was released")):
+        with pytest.raises(UnsupportedValue, match=rf"^value is {what}"):
+            encode_value(view)
+        with pytest.raises(UnsupportedValue, match=rf"^value\[0\]\['v'\] is {what}"):
+            encode_value(({"v": view},))
+    assert there_and_back(memoryview(b"abcdef")[1:3]) == b"bc"
 
 
 def test_a_value_that_holds_itself_is_refused_in_no_time() -> None:
@@ -230,8 +271,10 @@ def test_a_value_that_holds_itself_is_refused_in_no_time() -> None:
     once.append(once)
     often: list[Any] = [1]
     often += [often, {"again": often, "and again": [often, often]}]
-    for endless in (once, often):
-        with pytest.raises(UnsupportedValue, match="recursion limit"):
+    for endless, where in ((once, r"\[0\]"), (often, r"\[(1|2\]\['again')\]")):
+        with pytest.raises(
+            UnsupportedValue, match=rf"^value{where} is value again: a value that holds itself has no end$"
+        ):
             encode_value(endless)
 
 

@@ -171,10 +171,18 @@ def branching() -> Any:
 
 
 @pytest.mark.parametrize(
-    "value", [endless(0), endless(300), branching(), chained(64, 400)], ids=["tight", "wide", "branching", "no circle"]
+    ("value", "reason"),
+    [
+        (endless(0), "value that holds itself"),
+        (endless(200), r"value\[0\]\[0.* is value.* again"),
+        (endless(300), "more than 256 deep in each other, down to"),
+        (branching(), "value that holds itself"),
+        (chained(64, 400), "more than 256 deep in each other"),
+    ],
+    ids=["tight", "wide", "wider", "branching", "no circle"],
 )
-def test_calls_within_calls_end_before_the_stack_does(value: Any) -> None:
-    with pytest.raises(UnsupportedValue, match="more than 256 deep in each other"):
+def test_calls_within_calls_end_before_the_stack_does(value: Any, reason: str) -> None:
+    with pytest.raises(UnsupportedValue, match=reason):
         encode_value(value)
 
 

@@ -129,7 +129,7 @@ def encode_value(value: Value) -> tuple[int, bytes]:
         if kind is int and INT64_MIN <= value <= INT64_MAX:
             return _INTEGER, b"%d" % value
         return _MSGPACK, _Packer(default=pack_extension, strict_types=True).pack(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
         raise UnsupportedValue(complaint(value, error)) from error
 
 
@@ -156,7 +156,9 @@ def decode_record(record: bytes, known: Known = KNOWN_BY_ALL) -> Value:
         error.detail = record
         raise
     except _DAMAGE as error:
-        raise UndecodableValue(f"a damaged payload with flags {flags:#04x}: {error}", detail=record) from error
+        raise UndecodableValue(
+            f"a damaged payload with flags {flags:#04x}: {error or type(error).__name__}", detail=record
+        ) from error
 
 
 def _decode_wrapped(record: bytes, flags: int, known: Known) -> Value:

@@ -109,6 +109,7 @@ def _be_master(environment: Any, director: Director) -> Callable[[], None]:
         try:
             runner.stop(send_stop_to_client=False)  # as Locust's quit, which comes after this, does it
         finally:
+            director.end()
             director.close()
 
     events.worker_connect.add_listener(director.on_worker_connect)
@@ -131,7 +132,10 @@ def _be_alone(environment: Any, director: Director) -> Callable[[], None]:
         except CannotRun as error:
             _log.error("%s", error)  # one line says it; a traceback would hide it
             environment.process_exit_code = EXIT_CANNOT_RUN
-            environment.runner.quit()
+            runner = environment.runner
+            # Both would end the greenlet that we are in, and so themselves half-way: the run would go on, without users.
+            gevent.spawn(runner.quit if environment.parsed_options.headless else runner.stop)
+            raise gevent.GreenletExit from error
         else:
             director.begin()
 
@@ -144,7 +148,9 @@ def _be_alone(environment: Any, director: Director) -> Callable[[], None]:
             # Ctrl-C and SIGTERM come here first: the run must end in order, and while there is a cluster to ask. Locust takes
             # its exit code right after this.
             environment.runner.stop()
-        finally:
+        finally:  # there is something left to do only after a second Ctrl-C
+            director.gather(side.take())
+            director.end()
             side.release()
             director.close()
 

@@ -85,7 +85,7 @@ def test_damaged_lines_of_a_trace_are_named_counted_and_left_out(three_nodes: Se
 
 
 def test_a_trace_that_was_named_and_is_not_there_ends_the_run(three_nodes: ServingCluster, tmp_path: Path) -> None:
-    words = ["-H", three_nodes.seeds, "-u", "1", "-t", "20s", "--keys", "100", "--trace", "nosuch", "TraceUser"]
+    words = ["-H", three_nodes.seeds, "-u", "1", "-t", "600s", "--keys", "100", "--trace", "nosuch", "TraceUser"]
     ran = run_locust(*words, KVCACHE_TRACES=str(tmp_path))
     assert ran.code == 2, ran.output
     assert f"--trace: no trace is called 'nosuch' in {tmp_path}; there is: nothing" in ran.output

@@ -32,7 +32,7 @@ class SlowToConclude(LyingCache):
 
 
 def main(report: str) -> None:
-    cache = SlowToConclude("nothing", evicting=False)
+    cache = SlowToConclude("nothing")
     worker.open_adapter = director.open_adapter = lambda *_: cache
     parser = get_parser(default_config_files=[])
     add_options(parser)

@@ -6,6 +6,8 @@ READY  := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
 COMPILED := kvcache/compiled
 REPORTS := build/loadtest
+# Two processes whatever the machine has: a file's tests share what it starts, and more clusters at once would only wait for each other.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos check format bench replay loadtest compare curves clean
@@ -31,8 +33,8 @@ run: $(READY)  ## a local cluster of three nodes until Ctrl-C
 test: $(READY)  ## the whole test suite
 	@.ci/chromium
 	@.ci/deploy-tools
-	$(BIN)/python -m pytest -q
-	KVCACHE_COMPILED=0 $(BIN)/python -m pytest -q tests/store tests/service tests/transport
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
+	KVCACHE_COMPILED=0 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/store tests/service tests/transport
 
 chaos: $(READY)  ## every fault at full length under load, with figures (KVCACHE_CHAOS_SEED plays a seed again)
 	$(BIN)/python -m pytest tests/chaos -m 'chaos or not chaos' -q -s $(ARGS)

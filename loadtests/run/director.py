@@ -69,9 +69,10 @@ class Director:
         if environment.shape_class is not None:
             environment.shape_class.runner = environment.runner
 
-    def check(self) -> LoadOptions:
+    def check(self, parsed: Any = None, users: Any = None) -> LoadOptions:
         """Check the options, as told on the command line or in the web form. Raises ``CannotRun``."""
-        options = options_for(self._environment.parsed_options, self._environment.user_classes)
+        environment = self._environment
+        options = options_for(parsed or environment.parsed_options, users or environment.user_classes)
         if options.report:
             check_place(options.report)
         return options

@@ -9,24 +9,25 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import gevent
 from flask import request
+from locust.util.timespan import parse_timespan
 
 from loadtests import CannotRun
 from loadtests.run.director import EXIT_CANNOT_RUN, Director
 from loadtests.run.locust_shapes import shape_of
 from loadtests.run.messages import BEGUN, CONCLUDE, CONCLUDED
-from loadtests.run.options import add_options
+from loadtests.run.options import add_options, typed_options
 from loadtests.run.worker import WorkerSide
 
 __all__ = ["register"]
 
 _STOP_SECONDS: Final = 2.0
 _UNDER_WAY: Final = frozenset({"spawning", "running"})
-"""States of a master in which a run is on."""
+"""States of a runner in which a run is on."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,19 +76,44 @@ def _take_role(environment: Any) -> Callable[[], None]:
         print(f"loadtest: {error}", file=sys.stderr)
         sys.exit(EXIT_CANNOT_RUN)
     if environment.web_ui is not None:
-        environment.web_ui.app.before_request(lambda: _follow_form(environment))
+        environment.web_ui.app.before_request(lambda: _follow_form(environment, director))
     environment.events.test_stop.add_listener(lambda **_: director.end())
     return _be_master(environment, director) if runner == "MasterRunner" else _be_alone(environment, director)
 
 
-def _follow_form(environment: Any) -> None:
-    """Take the shape from the form when Start is pressed: Locust looks for it before it tells anybody of the new options."""
-    if request.method == "POST" and request.path.endswith("/swarm"):
-        # Without an end there is no shape; that is said when the run's options are checked.
-        shape = shape_of(request.form.get("shape", "")) if request.form.get("run_time") else None
-        if shape is not None:
-            shape.runner = environment.runner
-        environment.shape_class = shape
+def _follow_form(environment: Any, director: Director) -> dict[str, Any] | None:
+    """See what was typed when Start is pressed, before Locust does; returns the answer where that makes no sense.
+
+    Locust looks for the shape before it tells anybody of the new options, and for an empty run time keeps the one before.
+    """
+    if request.method != "POST" or not request.path.endswith("/swarm") or environment.runner.state in _UNDER_WAY:
+        return None
+    form = request.form
+    try:
+        parsed = typed_options(environment.parsed_options, form, _run_time(form.get("run_time", "")))
+        director.check(parsed, _chosen(environment, form.getlist("user_classes")))
+    except CannotRun as error:
+        _log.error("%s", error)
+        return {"success": False, "message": str(error), "host": environment.host}
+    environment.parsed_options.run_time = parsed.run_time
+    environment.shape_class = shape_of(parsed.shape)
+    if environment.shape_class is not None:
+        environment.shape_class.runner = environment.runner
+    return None
+
+
+def _run_time(text: str) -> int | None:
+    try:
+        return parse_timespan(text) if text else None
+    except ValueError as error:
+        raise CannotRun(f"--run-time {text!r}: {error}") from error
+
+
+def _chosen(environment: Any, names: Sequence[str]) -> list[type]:
+    """Return the user classes of the run; where they can be picked on the page, those of these names, none for all."""
+    if not environment.web_ui.userclass_picker_is_active:
+        return list(environment.user_classes)
+    return [it for name, it in environment.available_user_classes.items() if name in names or not names]
 
 
 def _be_worker(environment: Any) -> Callable[[], None]:

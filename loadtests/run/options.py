@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,10 +31,12 @@ __all__ = [
     "options_for",
     "options_of",
     "settings_of",
+    "typed_options",
 ]
 
 DEFAULT_HOST: Final = "kvcache://127.0.0.1:7700"
 _NODES_AT_MOST: Final = 64
+_SEED_AT_MOST: Final = 10**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,12 @@ def options_of(parsed: argparse.Namespace) -> LoadOptions:
         cache=_choice("--cache", parsed.cache, ADAPTERS),
         host=parsed.host or DEFAULT_HOST,
         timeout=_number("--cache-timeout", parsed.cache_timeout, 0.001, 3600),
-        keys=int(_number("--keys", parsed.keys, 1, KEYS_AT_MOST)),
+        keys=_whole("--keys", parsed.keys, 1, KEYS_AT_MOST),
         zipf=_number("--zipf", parsed.zipf, 0, 10),
         value_sizes=_sizes(parsed.value_sizes),
         ttls=_mixture("--ttls", parsed.ttls, none=True),
-        batch=int(_number("--batch", parsed.batch, 1, 10_000)),
-        hot_keys=int(_number("--hot-keys", parsed.hot_keys, 1, 10_000)),
+        batch=_whole("--batch", parsed.batch, 1, 10_000),
+        hot_keys=_whole("--hot-keys", parsed.hot_keys, 1, 10_000),
         stale=_number("--stale", parsed.stale, 0, 86_400),
         think=_number("--think", parsed.think, 0, 3600),
         rate=_number("--rate", parsed.rate, 0, 10_000_000),
@@ -137,7 +139,7 @@ def options_of(parsed: argparse.Namespace) -> LoadOptions:
         preload=_choice("--preload", parsed.preload, ("yes", "no")) == "yes",
         slo=_slo(parsed.slo),
         report=str(parsed.report or ""),
-        seed=int(parsed.seed),
+        seed=_whole("--seed", parsed.seed, -_SEED_AT_MOST, _SEED_AT_MOST),
     )
 
 
@@ -153,11 +155,17 @@ def options_for(parsed: argparse.Namespace, users: Iterable[Any]) -> LoadOptions
     return options
 
 
+def typed_options(parsed: argparse.Namespace, form: Mapping[str, str], run_time: float | None) -> argparse.Namespace:
+    """Return the options with what was typed into the web form; ``run_time`` is what that says there, None for no end."""
+    typed = {name: text for name, text in form.items() if name in vars(parsed)}
+    return argparse.Namespace(**{**vars(parsed), **typed, "run_time": run_time})
+
+
 def check_cluster_options(parsed: argparse.Namespace) -> None:
     """Check what is asked of a cluster that is to be started. Raises ``CannotRun`` as ``options_of`` does."""
-    nodes = int(_number("--nodes", parsed.nodes, 1, _NODES_AT_MOST))
-    _number("--replicas", parsed.replicas, 1, MAX_REPLICATION_FACTOR)
-    _number(f"--nodes {nodes} --replicas", parsed.replicas, 1, nodes)
+    nodes = _whole("--nodes", parsed.nodes, 1, _NODES_AT_MOST)
+    _whole("--replicas", parsed.replicas, 1, MAX_REPLICATION_FACTOR)
+    _whole(f"--nodes {nodes} --replicas", parsed.replicas, 1, nodes)
     try:
         parse_option(OPTIONS["memory"], parsed.node_memory, "--node-memory")
     except InvalidOption as error:
@@ -188,6 +196,16 @@ def _number(option: str, raw: Any, low: float, high: float) -> float:
         number = math.nan
     if not low <= number <= high:
         raise CannotRun(f"{option} {raw!r}: it must be a number from {low:g} to {high:g}")
+    return number
+
+
+def _whole(option: str, raw: Any, low: int, high: int) -> int:
+    try:
+        number = int(raw)
+    except (TypeError, ValueError):
+        number = low - 1
+    if not low <= number <= high:
+        raise CannotRun(f"{option} {raw!r}: it must be a whole number from {low} to {high}")
     return number
 
 

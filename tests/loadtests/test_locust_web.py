@@ -7,7 +7,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,13 @@ class Web:
         return {f"{row['method']} {row['name']}": row["num_requests"] for row in stats}
 
 
-@pytest.fixture
-def web(three_nodes: ServingCluster, tmp_path: Path) -> Iterator[Web]:
+@contextmanager
+def _served(folder: Path, *words: str) -> Iterator[Web]:
     port = free_ports(1)[0]
-    words = ["--web-host", "127.0.0.1", "--web-port", str(port), "-H", three_nodes.seeds]
-    words += ["--report", str(tmp_path / "report.html"), "ReadWrite"]
-    with (tmp_path / "locust.log").open("wb") as output:
+    common = ["--web-host", "127.0.0.1", "--web-port", str(port), "--report", str(folder / "report.html"), "ReadWrite"]
+    with (folder / "locust.log").open("wb") as output:
         process = subprocess.Popen(
-            locust_command(*words), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=REPOSITORY
+            locust_command(*words, *common), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=REPOSITORY
         )
         try:
             page = Web(port)
@@ -64,6 +63,12 @@ def web(three_nodes: ServingCluster, tmp_path: Path) -> Iterator[Web]:
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def web(three_nodes: ServingCluster, tmp_path: Path) -> Iterator[Web]:
+    with _served(tmp_path, "-H", three_nodes.seeds) as page:
+        yield page
 
 
 def test_the_form_has_our_options_and_a_run_follows_them(web: Web, tmp_path: Path) -> None:
@@ -89,7 +94,29 @@ def test_a_shape_can_be_chosen_in_the_form(web: Web, tmp_path: Path) -> None:
     assert figures["settings"]["arrivals"] == "closed, shape spike"
 
 
-def test_a_senseless_option_in_the_form_ends_the_run_with_one_line(web: Web, tmp_path: Path) -> None:
-    web.post("/swarm", user_count=1, spawn_rate=1, value_sizes="huge")
-    wait_until(lambda: "--value-sizes: 'huge' is not NUMBER" in (tmp_path / "locust.log").read_text(), 40)
-    assert not (tmp_path / "report.json").exists()
+def test_a_senseless_option_in_the_form_is_answered_with_one_line_and_the_page_goes_on(
+    web: Web, tmp_path: Path
+) -> None:
+    told = web.post("/swarm", user_count=1, spawn_rate=1, value_sizes="huge")
+    assert not told["success"]
+    assert told["message"].startswith("--value-sizes: 'huge' is not NUMBER")
+    told = web.post("/swarm", user_count=1, spawn_rate=1, shape="ramp", run_time="")
+    assert not told["success"]
+    assert told["message"].startswith("--shape ramp needs --run-time")
+    told = web.post("/swarm", user_count=1, spawn_rate=1, keys=20, run_time="soon")
+    assert not told["success"]
+    assert web.post("/swarm", user_count=1, spawn_rate=1, keys=20, run_time="1s")["success"]
+    wait_until(lambda: (tmp_path / "report.json").exists(), 40)
+    told = web.post("/swarm", user_count=1, spawn_rate=1, keys=20, shape="ramp", run_time="")  # of the run before: none
+    assert not told["success"]
+
+
+def test_when_a_run_is_stopped_its_faults_are_undone(tmp_path: Path) -> None:
+    faults, log = tmp_path / "faults.toml", tmp_path / "locust.log"
+    faults.write_text('[[fault]]\nat = 0\ndo = "kill"\nnode = "n2"\nfor = 3600\n')
+    with _served(tmp_path, "--start-cluster", "--faults", str(faults)) as page:
+        assert page.post("/swarm", user_count=1, spawn_rate=1, keys=20)["success"]
+        wait_until(lambda: "kill n2" in log.read_text(), 40)
+        page.post("/stop")
+        wait_until(lambda: "n2 is back" in log.read_text(), 40)
+    assert [it["text"] for it in json.loads((tmp_path / "report.json").read_text())["happenings"]] == ["kill n2"]

@@ -39,6 +39,7 @@ __all__ = [
     "as_error",
     "before_rerouting",
     "blame",
+    "has_attempt",
     "has_room",
     "is_refused",
     "may_repeat",
@@ -67,6 +68,9 @@ _JITTER: Final = 0.2
 
 _ROOM: Final = 0.1
 """What must be left of a call after such a wait, as a share of its whole time: less would be too little for an answer."""
+
+_LATE: Final = 0.05
+"""By how much a round may outlast its call, as a share of the call's time: with one node, an attempt is all that a call has."""
 
 _LEAST: Final = 0.001
 """Seconds that a node gets at least: with less left, nothing is sent any more."""
@@ -192,9 +196,14 @@ def has_room(brain: Brain, deadline: float) -> bool:
     return deadline - brain.clock() >= _ROOM * brain.config.timeout
 
 
+def has_attempt(brain: Brain, deadline: float) -> bool:
+    """Say whether a whole attempt is left of a call, as good as: what went by before the first round is not counted."""
+    return deadline - brain.clock() >= brain.attempt - _LATE * brain.config.timeout
+
+
 def within(brain: Brain, asks: Round, deadline: float) -> Round | Within:
     """Return the effect that asks, for no longer than an attempt or what is left of the call."""
-    return asks if brain.clock() + brain.attempt <= deadline else Within(asks, time_left(brain, deadline))
+    return asks if has_attempt(brain, deadline) else Within(asks, time_left(brain, deadline))
 
 
 def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:

@@ -29,6 +29,9 @@ from kvcache_client.protocol.errors import NotReady, TopologyError
 from kvcache_client.protocol.verbs import MAX_OPERATION
 from kvcache_client.protocol.version import WRITERS, HybridClock
 
+_FAIR: Final = 0.9
+"""The share of an attempt that is as good as a whole one."""
+
 _DOUBTS: Final = 1000
 """Operations in doubt that a client remembers; one that is older may be applied twice if it is asked again."""
 
@@ -242,7 +245,7 @@ class Brain:
 
     def tells_silence(self, seconds: float) -> bool:
         """Say whether no answer within so many seconds says anything about a node: not where it had less than an attempt."""
-        return seconds >= self.attempt
+        return seconds >= _FAIR * self.attempt
 
     def retry(self, requests: int = 1, *, refused: bool = False) -> bool:
         """Say whether so many requests may be sent again, and count them; ``refused`` if for want of time at a node."""

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from mmh3 import mmh3_x64_128_utupledigest
 
-from kvcache_client.core.answers import before_rerouting, blame, may_reroute, refusal_of, time_left, within
+from kvcache_client.core.answers import before_rerouting, blame, has_attempt, may_reroute, refusal_of, time_left, within
 from kvcache_client.core.balancing import Owners, States
 from kvcache_client.core.brain import Brain
 from kvcache_client.core.effects import Ask, Outcome, Plan, Race, Round, Slow, Watched, Within
@@ -91,7 +91,7 @@ class ReadBatch:
         """Ask for all parts at once. What comes back may name other nodes, but has each key once."""
         asks = self._asks(parts)
         began = self.brain.clock()
-        outcomes = yield self._round(asks, began, deadline)
+        outcomes = yield self._round(asks, deadline)
         for (node, _), outcome in zip(parts, outcomes, strict=True) if self.brain.breaker.opened else ():
             if node in self.brain.breaker.opened and is_answer(outcome):
                 self.brain.breaker.probed(node, self.brain.clock() - began)
@@ -102,9 +102,9 @@ class ReadBatch:
             answered = yield from self._ask_again(answered, deadline)
         return answered
 
-    def _round(self, asks: Round, now: float, deadline: float) -> Watched | Round | Within:
+    def _round(self, asks: Round, deadline: float) -> Watched | Round | Within:
         """Return how to ask: who is slow is told only where there is time for that, and somebody else to ask."""
-        if self.brain.config.hedging and len(self.brain.nodes) > 1 and now + self.brain.attempt <= deadline:
+        if self.brain.config.hedging and len(self.brain.nodes) > 1 and has_attempt(self.brain, deadline):
             return Watched(asks)
         return within(self.brain, asks, deadline)
 

@@ -1,9 +1,6 @@
 """Request bodies: read within a size and a time, or refused before they are read.
 
 Here lives the only reading of bodies. Never here: what a body means (``media``, ``batch``).
-
-A chunked body that turns out to be damaged after its first segment is noticed by the parser but not told to the reader, so
-its request ends with the deadline, as a 408; nothing of it was used.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 
 from kvcache.events import journal
@@ -83,7 +83,7 @@ class HttpConnection(web.RequestHandler):
     owners of its key, and the embedded client's own deadline ends whatever hangs.
     """
 
-    __slots__ = ("_counters", "_family", "_on_close", "_socket", "deadlines")
+    __slots__ = ("_body", "_counters", "_family", "_on_close", "_socket", "deadlines")
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class HttpConnection(web.RequestHandler):
         self._family = family
         self._on_close = on_close
         self._socket: asyncio.Transport | None = None
+        self._body: StreamReader | None = None
         self.deadlines = ConnectionDeadlines(loop.call_later, limits, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,6 +135,17 @@ class HttpConnection(web.RequestHandler):
         if data:
             self.deadlines.received(data)
         super().data_received(data)
+        # Whatever follows a body says that it is over. If it is not, the parser has lost its way in it, and told nobody.
+        if self._messages and (newest := self._messages[-1][1]) is not self._body:
+            body, self._body = self._body, newest
+            if body is not None and not body.is_eof():
+                body.set_exception(web.RequestPayloadError("what should be a chunk is none"))
+                body.feed_eof()  # nobody need wait for the rest
+
+    def answered(self, body: StreamReader) -> None:
+        """The request with that body is answered: what still comes of it is nobody's concern."""
+        if self._body is body:
+            self._body = None
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we answer."""

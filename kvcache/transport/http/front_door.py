@@ -147,14 +147,14 @@ class HttpFrontDoor:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; aiohttp calls this, one request of a connection at a time."""
-        deadlines = cast(HttpConnection, request.protocol).deadlines
-        deadlines.began(request.content if request.body_exists else None)
+        connection, content = cast(HttpConnection, request.protocol), request.content
+        connection.deadlines.began(content if request.body_exists else None)
         self.counters.requests += 1
         self.counters.in_flight += 1
         began = time.perf_counter()
         try:
             response = await self._answer(request)
-            if self._stopping or not request.content.is_eof():
+            if self._stopping or not content.is_eof() or content.exception() is not None:
                 response.force_close()
             stamp(response)
             self.counters.answered(response.status)
@@ -165,7 +165,8 @@ class HttpFrontDoor:
             raise
         finally:
             self.counters.in_flight -= 1
-            deadlines.ended()
+            connection.deadlines.ended()
+            connection.answered(content)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

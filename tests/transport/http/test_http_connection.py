@@ -261,15 +261,41 @@ async def test_a_body_that_does_not_come_is_a_408_and_counted(make_world):
     assert world.node.client.records == {}
 
 
-async def test_a_chunk_that_is_damaged_later_on_writes_nothing(make_world):
-    world = await make_world(body_seconds=0.3)
+@pytest.mark.parametrize("damage", [b"zz\r\n", b"3\r\nabcdef\r\n", b"-1\r\n", b"\r\n\r\n"])
+async def test_a_chunk_that_is_damaged_later_on_is_told_at_once_and_writes_nothing(world, caplog, damage):
     wire = await world.connect()
     wire.ask("PUT", KEY, b"3\r\nabc\r\n", Transfer_Encoding="chunked")
     await world.until(lambda: world.door.counters.buffered_bytes == 3)
-    wire.send(b"zz\r\n")
-    assert (await wire.answer()).status in (400, 408)
-    assert b"HTTP/1.1 2" not in await wire.closed()
+    wire.send(damage)
+    answer = await wire.answer()
+    assert (answer.status, json.loads(answer.body)["message"][:19]) == (400, "the body is damaged")
+    assert await wire.closed() == b""
     assert world.node.client.records == {}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_body_that_breaks_while_its_request_still_waits_for_its_turn_is_damaged(world):
+    world.node.client.gate.clear()
+    wire = await world.connect()
+    wire.ask("PUT", KEY, b"Ada")
+    await world.until(lambda: world.node.client.waiting == 1)
+    wire.ask("PUT", "/v1/kv/other", b"3\r\nabc\r\n", Transfer_Encoding="chunked")
+    await world.until(lambda: len(next(iter(world.door._connections))._messages) == 1)
+    wire.send(b"zz\r\n")
+    await world.until(lambda: len(next(iter(world.door._connections))._messages) == 2)
+    world.node.client.gate.set()
+    assert [(await wire.answer()).status for _ in range(2)] == [204, 400]
+    assert await wire.closed() == b""
+    assert set(world.node.client.records) == {b"user:1"}
+
+
+async def test_what_comes_of_a_refused_body_is_no_trouble_even_if_damaged(world, caplog):
+    wire = await world.connect()
+    wire.ask("PUT", "/v1/kv/%", b"3\r\nabc\r\n", Transfer_Encoding="chunked")
+    assert (await wire.answer()).status == 400
+    wire.send(b"zz\r\n")
+    assert await wire.closed() == b""
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_client_that_hangs_up_in_its_body_writes_nothing(world, caplog):

@@ -61,6 +61,15 @@ class Proxy:
             raise RuntimeError("the proxy is not listening")
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
+    @property
+    def connections(self) -> int:
+        """How many callers are connected through to the target."""
+        return sum(connection.through for connection in list(self._connections.values()))
+
+    def held(self, direction: Direction) -> int:
+        """Return how many pieces of data are held back: of callers that wait for each answer, requests. HELLOs do not count."""
+        return sum(connection.held[direction] for connection in list(self._connections.values()))
+
     def delay(self, seconds: float, *, source: str | None = None, direction: Direction | None = None) -> None:
         """Let everything (of one source, in one direction) take that much longer."""
         self._trouble(source, direction, seconds)
@@ -145,6 +154,8 @@ class _Connection:
 
     def __init__(self, proxy: Proxy, reader: StreamReader, writer: StreamWriter) -> None:
         self.source = ""
+        self.through = False
+        self.held: dict[Direction, int] = {"up": 0, "down": 0}
         self._proxy = proxy
         self._caller = reader, writer
         self._writers = [writer]
@@ -164,6 +175,7 @@ class _Connection:
             back, forth = await asyncio.open_connection(host, port)
             self._writers.append(forth)
             forth.write(first)
+            self.through = True
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass(reader, forth, "up"))
                 group.create_task(self._pass(back, writer, "down"))
@@ -178,6 +190,7 @@ class _Connection:
             data = b"-"
             while data:
                 data = await reader.read(_CHUNK)
+                self.held[direction] += 1
                 delay = self._proxy.delay_of(self.source, direction)
                 await held.put((clock() + (delay if delay != float("inf") else 0.0), data))
 
@@ -192,6 +205,7 @@ class _Connection:
                 if due > clock():
                     await asyncio.sleep(due - clock())
                 await self._proxy.until_passable(self.source, direction)
+                self.held[direction] -= 1
                 if not data:
                     break
                 lag = self._proxy.lag_of(self.source) if direction == "down" else None

@@ -1,4 +1,4 @@
-"""200 users of one process against a node that answers late: prints how many calls were under way at once, at most."""
+"""Users of one process on a node: they work until they have done a number of operations, however they end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from runs import begin, wait_for
 from loadtests.adapters import open_adapter
 from loadtests.users.mixes import ReadMostly
 
-USERS = 200
 
-
-def main(address: str) -> None:
-    environment, workload = begin([ReadMostly], open_adapter("kvcache", address, 30.0), "--keys", "5000")
-    environment.runner.start(USERS, spawn_rate=USERS)
+def main(address: str, users: str, operations: str) -> None:
+    environment, workload = begin([ReadMostly], open_adapter("kvcache", address, 60.0), "--keys", "5000")
+    environment.runner.start(int(users), spawn_rate=int(users))
     try:
-        wait_for(lambda: workload.running == USERS)
-        print("at once", workload.running)
+        wait_for(lambda: workload.recording.count() > int(operations), 120.0)
     finally:
         environment.runner.quit()
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Final, TypeVar
 
 N = TypeVar("N", int, float)
@@ -23,6 +22,7 @@ __all__ = [
     "parse_advertised",
     "parse_choice",
     "parse_coordinator",
+    "parse_duration",
     "parse_integer",
     "parse_listening",
     "parse_name",
@@ -50,6 +50,9 @@ _UNITS: Final[Mapping[str, int]] = {
     "gib": 1 << 30,
     "tib": 1 << 40,
 }
+_SECONDS: Final = re.compile(
+    r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,3})?|[+-]?(?:inf|nan)"
+)
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
@@ -89,10 +92,17 @@ def parse_integer(raw: object) -> int:
 
 def parse_seconds(raw: object) -> float:
     """Return a number of seconds, such as ``0.0001`` or ``"1e-4"``."""
-    if isinstance(raw, int | float | str) and not isinstance(raw, bool):
-        with suppress(ValueError):
-            return float(raw)
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw)
+    text = raw.strip() if isinstance(raw, str) else ""
+    if _SECONDS.fullmatch(text):  # narrower than float(), which takes 1_0 and the digits of every script
+        return float(text)
     raise ValueError(f"{raw!r:.80} is not a number of seconds")
+
+
+def parse_duration(text: str) -> float | str:
+    """Return a number of seconds as such, and any other text as it is, for the client to read: ``"60"``, ``"5m"``."""
+    return float(text) if _SECONDS.fullmatch(text) else text
 
 
 def within(low: N, high: N, parse: Callable[[object], N]) -> Callable[[object], N]:

@@ -14,6 +14,7 @@ import typer
 
 from kvcache.commands.outcome import ExitCode, reported
 from kvcache.commands.output import print_json, print_table, print_value
+from kvcache.option_values import parse_duration
 from kvcache_client.protocol.codec import Value
 from kvcache_client.protocol.errors import UnsupportedValue
 
@@ -63,7 +64,9 @@ def put(
     value: Annotated[
         str, typer.Argument(metavar="VALUE", help="The value, as text; - reads it from stdin.", show_default=False)
     ],
-    ttl: Annotated[float | None, typer.Option(metavar="SECONDS", help="Time to live.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Time to live: seconds, or text like 5m or 1h30m.")
+    ] = None,
     json_value: Annotated[
         bool, typer.Option("--json-value", help="VALUE is JSON, to be stored as what it says.")
     ] = False,
@@ -74,7 +77,7 @@ def put(
     raw = sys.stdin.buffer.read() if value == "-" else value.encode("utf-8", "surrogateescape")
     stored = _from_json(raw) if json_value else _text_or_bytes(raw)
     with connect(seeds, timeout) as cache:
-        cache.set(key, stored, ttl=ttl)
+        cache.set(key, stored, ttl=None if ttl is None else parse_duration(ttl))
 
 
 def _text_or_bytes(raw: bytes) -> str | bytes:

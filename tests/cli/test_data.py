@@ -93,6 +93,9 @@ def test_a_value_is_stored_as_what_its_json_says(run, client):
     run("set", "k", '{"a": [1, null]}', "--json-value", "--ttl", "1.5")
     assert client.values == {"k": {"a": [1, None]}}
     assert client.ttls == {"k": 1.5}
+    for ttl, said in (("5m", "5m"), ("90", 90.0), ("1_0", "1_0")):  # what is no number is the client's to read
+        run("set", "k", "v", "--ttl", ttl)
+        assert client.ttls == {"k": said}
 
 
 def test_bad_json_is_refused_before_anything_is_sent(run, client):

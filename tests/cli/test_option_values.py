@@ -93,7 +93,7 @@ def test_seconds_are_a_number(raw, seconds):
     assert parse_seconds(raw) == seconds
 
 
-@pytest.mark.parametrize("raw", ["", "1 s", "soon", True, None])
+@pytest.mark.parametrize("raw", ["", "1 s", "soon", "1_0", "٣", True, None])
 def test_what_is_no_number_of_seconds_is_refused(raw):
     with pytest.raises(ValueError, match="is not a number of seconds"):
         parse_seconds(raw)

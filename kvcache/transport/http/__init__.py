@@ -8,7 +8,7 @@ because an embedded client carries each request to the key's owners. The path of
 
 ============================  =========================================================================================
 GET, HEAD  /v1/kv/{key}       the value; its type is the Content-Type, its version the ETag, KvCache-TTL the seconds left
-PUT        /v1/kv/{key}       write, ``?ttl=SECONDS``; ``If-Match`` is compare-and-set, ``If-None-Match: *`` is add
+PUT        /v1/kv/{key}       write, ``?ttl=60`` or ``?ttl=5m``; ``If-Match`` is compare-and-set, ``If-None-Match: *`` is add
 DELETE     /v1/kv/{key}       delete
 POST       /v1/batch          many keys in one msgpack body (``batch`` describes it)
 GET        /v1/events         the overview of the cluster once a second, as server-sent events (``event_stream``)

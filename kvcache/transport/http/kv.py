@@ -24,14 +24,16 @@ from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import ETag, web
 
+from kvcache.option_values import parse_duration
 from kvcache.transport.http.answers import Refusal
 from kvcache.transport.http.body import BodyReader
 from kvcache.transport.http.media import MEDIA_TYPES, check_payload, payload_type_for, shown
 from kvcache_client.core import plans
 from kvcache_client.core.brain import Brain
+from kvcache_client.core.durations import seconds_in
 from kvcache_client.core.effects import Plan
 from kvcache_client.protocol.codec import encode_key
-from kvcache_client.protocol.errors import InvalidKey, InvalidOption, InvalidTtl, KeyNotFound, ValueTooLarge
+from kvcache_client.protocol.errors import InvalidKey, InvalidOption, KeyNotFound, ValueTooLarge
 from kvcache_client.protocol.record import NEVER, expiry_of, version_of
 from kvcache_client.protocol.verbs import ABSENT, PRESENT
 from kvcache_client.protocol.version import MAX_VERSION
@@ -163,10 +165,7 @@ def _ttl(request: web.BaseRequest) -> float | None:
     text = request.query.get("ttl")
     if text is None:
         return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InvalidTtl(f"ttl={text!r:.40}: must be a number of seconds") from error
+    return seconds_in("ttl", parse_duration(text))
 
 
 def _condition(request: web.BaseRequest) -> int | None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from kvcache_client.protocol.limits import TTL_SECONDS
+
 __all__ = ["ROUTES", "Parameter", "Route", "Schema", "is_open", "prefix_of"]
 
 Schema: TypeAlias = Mapping[str, Any]
@@ -61,8 +63,17 @@ def prefix_of(path: str) -> str:
 _KEY: Final = Parameter(
     "key", "path", "The key: 1 to 1024 bytes, percent-encoded.", {"type": "string", "minLength": 1, "maxLength": 1024}
 )
+_DURATION: Final = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": TTL_SECONDS},
+        {"type": "string", "pattern": "^[1-9][0-9]{0,2}(d|h|m|s|ms)$"},
+    ]
+}
 _TTL: Final = Parameter(
-    "ttl", "query", "Seconds that the value lives.", {"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000_000}
+    "ttl",
+    "query",
+    "How long the value lives: seconds, or numbers with units (w, d, h, m, s, ms), the largest first.",
+    _DURATION,
 )
 _ETAG: Final = {"type": "string", "pattern": r'^(\*|"[0-9]{1,20}")$'}
 _MATCH: Final = Parameter("If-Match", "header", "Only if the value has this version (its ETag), or * any.", _ETAG)

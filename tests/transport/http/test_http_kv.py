@@ -189,7 +189,33 @@ async def test_a_ttl_is_counted_in_seconds_and_told_with_the_value(world):
     assert (await world.ask("GET", KEY)).status == 404
 
 
-@pytest.mark.parametrize("ttl", ["0", "-1", "nan", "inf", "-inf", "315360001", "1e99", "soon", ""])
+@pytest.mark.parametrize(("ttl", "seconds"), [("5m", 300), ("1h30m", 5400), ("1.5e1", 15), ("90", 90), (".5", 0.5)])
+async def test_a_ttl_may_have_units_as_in_python(world, ttl, seconds):
+    assert (await world.ask("PUT", KEY + "?ttl=" + ttl, b"x")).status == 204
+    assert seconds - 10 < float((await world.ask("GET", KEY)).headers["KvCache-TTL"]) <= seconds
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    [
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "315360001",
+        "1e99",
+        "soon",
+        "",
+        "1_0",
+        "%D9%A3",
+        "0x1",
+        "%205",
+        "5M",
+        "-5m",
+        "53w99999d",
+    ],
+)
 async def test_a_bad_ttl_is_refused(world, ttl):
     answer = await world.ask("PUT", KEY + "?ttl=" + ttl, b"x")
     assert (answer.status, json.loads(answer.body)["error"]) == (400, "InvalidTtl")

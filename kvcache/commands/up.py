@@ -16,6 +16,7 @@ from kvcache.commands.outcome import ExitCode, reported
 from kvcache.commands.output import print_json, print_table
 from kvcache.option_values import format_size
 from kvcache.options import OPTIONS, parse_option
+from kvcache_client.protocol.errors import InvalidOption
 
 if TYPE_CHECKING:
     from kvcache.commands.local_cluster import LocalCluster, LocalPlan
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["up"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_COPIES: Final = 2
 
 _HOW_TO_USE: Final = """
 From a shell:
@@ -46,7 +49,10 @@ Ctrl-C stops everything; what is in memory is gone then.
 @reported
 def up(
     nodes: Annotated[int, typer.Option(envvar="KVCACHE_UP_NODES", metavar="N", help="How many nodes.")] = 3,
-    replicas: Annotated[int, typer.Option(envvar="KVCACHE_UP_REPLICAS", metavar="N", help="Copies of each key.")] = 2,
+    replicas: Annotated[
+        int | None,
+        typer.Option(envvar="KVCACHE_UP_REPLICAS", metavar="N", help="Copies of each key; 2, or 1 with a single node."),
+    ] = None,
     memory: Annotated[
         str, typer.Option(envvar="KVCACHE_MEMORY", metavar="SIZE", help="Memory for records, per node.")
     ] = "256MiB",
@@ -64,12 +70,21 @@ def up(
 
     plan = LocalPlan(
         nodes=nodes,
-        replicas=replicas,
+        replicas=_copies(replicas, nodes),
         memory=parse_option(OPTIONS["memory"], memory, "--memory"),
         port=port,
         log_level=parse_option(OPTIONS["log_level"], log_level, "--log-level"),
     )
     raise typer.Exit(asyncio.run(_run(plan, as_json)))
+
+
+def _copies(wanted: int | None, nodes: int) -> int:
+    """Return how many copies of a key there are to be. Raises ``InvalidOption`` for more than there can be."""
+    if wanted is None:
+        return max(1, min(_COPIES, nodes))
+    if wanted > nodes >= 1:
+        raise InvalidOption(f"replicas is {wanted}; each copy needs a node of its own, and nodes is {nodes}")
+    return wanted
 
 
 async def _run(plan: LocalPlan, as_json: bool) -> int:
@@ -146,9 +161,8 @@ def _announce(cluster: LocalCluster, as_json: bool) -> None:
             }
         )
         return
-    copies = min(plan.replicas, len(nodes))
     print(
-        f"The cluster is ready: nodes {len(nodes)}, copies of each key {copies}, "
+        f"The cluster is ready: nodes {len(nodes)}, copies of each key {plan.replicas}, "
         f"memory {format_size(plan.memory)} per node, coordination {cluster.valkey.url}.\n"
     )
     print_table(

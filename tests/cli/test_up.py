@@ -91,6 +91,14 @@ def test_ctrl_c_as_a_terminal_sends_it_ends_everything_in_peace(up, is_alive):
     assert cluster.errors == ""
 
 
+def test_ctrl_c_while_it_still_imports_ends_it_without_a_word(tmp_path):
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "kvcache", "up", "--port", "0"]
+    ended = subprocess.run(command, env=env, capture_output=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
 def test_a_signal_while_it_starts_stops_everything(up, until, is_alive):
     cluster = up("--json")
     children = until(lambda: len(cluster.children()) >= 2 and cluster.children())
@@ -178,6 +186,9 @@ def test_given_ports_follow_each_other(up):
         (["--nodes", "0"], "nodes is 0"),
         (["--nodes", "65"], "nodes is 65"),
         (["--replicas", "9"], "replicas is 9"),
+        (["--nodes", "9", "--replicas", "9"], "replicas is 9"),
+        (["--nodes", "2", "--replicas", "3"], "replicas is 3; each copy needs a node of its own, and nodes is 2"),
+        (["--replicas", "0"], "replicas is 0"),
         (["--port", "65535"], "beyond 65535"),
         (["--port", "70000"], "port is 70000"),
         (["--memory", "plenty"], "--memory: 'plenty' is not a size"),

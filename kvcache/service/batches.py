@@ -10,7 +10,7 @@ from typing import Final
 
 from mmh3 import mmh3_x64_128_utupledigest
 
-from kvcache.service.checks import bad_key
+from kvcache.service.checks import bad_key, check_keys
 from kvcache.service.service import Handler, Reply, Service
 from kvcache_client.placement.partitions import PARTITION_SHIFT
 from kvcache_client.protocol.errors import KvCacheError, MalformedFrame, ReplyFull
@@ -31,6 +31,7 @@ class BatchVerbs:
         self.handlers: dict[int, Handler] = {Verb.GET_MANY: self._get_many, Verb.PUT_MANY: self._put_many}
 
     def _get_many(self, message: Message) -> Reply:
+        check_keys(len(message) - 2)
         service = self._service
         fields: list[bytes | int | None]
         if service.reads is None:
@@ -72,6 +73,7 @@ class BatchVerbs:
         number, _, epoch, *fields = message
         if epoch.__class__ is not int or len(fields) % 2:
             raise MalformedFrame("PUT_MANY carries an epoch, then pairs of key and record")
+        check_keys(len(fields) // 2)
         to_write, keep = self._service.to_write, self._service.keep
         statuses: list[int | None] = []
         for key, record in zip(fields[::2], fields[1::2], strict=True):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kvcache_client.protocol.codec import INT64_MAX, INT64_MIN
 from kvcache_client.protocol.errors import (
+    BatchTooLarge,
     InvalidKey,
     InvalidOption,
     InvalidRecord,
@@ -17,7 +18,7 @@ from kvcache_client.protocol.errors import (
     NotAnInteger,
     ValueTooLarge,
 )
-from kvcache_client.protocol.limits import KEY_BYTES, LEASE_MS_MAX, LEASE_MS_MIN
+from kvcache_client.protocol.limits import KEY_BYTES, KEYS_PER_FRAME, LEASE_MS_MAX, LEASE_MS_MIN
 from kvcache_client.protocol.record import (
     FLAGS,
     HEADER_BYTES,
@@ -37,6 +38,7 @@ __all__ = [
     "bad_key",
     "check_expiry",
     "check_int64",
+    "check_keys",
     "check_lease",
     "check_operation",
     "check_record",
@@ -76,6 +78,12 @@ def check_record(record: Any, value_limit: int) -> bytes:
     if record[FLAGS] >= TOMBSTONE and len(record) > HEADER_BYTES:
         raise InvalidRecord("a tombstone has no payload")
     return record
+
+
+def check_keys(count: int) -> None:
+    """Refuse so many keys in one message if they are too many."""
+    if count > KEYS_PER_FRAME:
+        raise BatchTooLarge(f"{count} keys in one message, the limit is {KEYS_PER_FRAME}", detail=KEYS_PER_FRAME)
 
 
 def check_int64(name: str, number: Any) -> int:

@@ -36,7 +36,7 @@ class ConversationVerbs:
         number, _, protocol, cluster, role, nonce, name = message
         kinds = (int, str, int, bytes, str)
         fields = (protocol, cluster, role, nonce, name)
-        if not all(isinstance(field, kind) for field, kind in zip(fields, kinds, strict=True)):
+        if tuple(map(type, fields)) != kinds:  # exactly: a boolean is no number
             raise MalformedFrame("HELLO carries protocol, cluster, role, nonce, name")
         if protocol < PROTOCOL_VERSION:
             raise VersionMismatch(f"the client speaks protocol {protocol}, this node {PROTOCOL_VERSION}")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
-from kvcache.service.checks import check_int64, shown
+from kvcache.service.checks import check_int64, check_keys, shown
 from kvcache.service.fences import Fences
 from kvcache.service.generations import sweep
 from kvcache.service.later import Later
@@ -171,6 +171,7 @@ class PeerVerbs:
         self.fences.check("job", fence)
         if len(fields) % 2 or epoch.__class__ is not int:
             raise MalformedFrame("RESTORE carries a fence, an epoch, then pairs of key and record")
+        check_keys(len(fields) // 2)
         service = self._service
         statuses: list[int | None] = []
         for key, record in zip(fields[::2], fields[1::2], strict=True):

@@ -171,7 +171,7 @@ class StreamConnection(asyncio.Protocol):
             message = messages[at]
             at += 1
             try:
-                self._replies.pack(self._handlers[message[1]](message))
+                self._replies.pack(self._handlers[message[1] if message[1].__class__ is int else -1](message))
             except Later as later:
                 self._reply_later(message, later)
             except Held as held:
@@ -249,7 +249,7 @@ class StreamConnection(asyncio.Protocol):
     def _refuse(self, message: Any, error: Exception) -> bool:
         """Answer a message that failed; returns whether that was the last one of this connection."""
         whole = isinstance(message, tuple) and len(message) > 1
-        if not (whole and isinstance(message[0], int) and isinstance(message[1], int)):
+        if not (whole and isinstance(message[0], int) and message[1].__class__ is int):
             error = MalformedFrame(f"a message is an array of id, verb and fields, not {shown(message)}")
         elif not isinstance(error, KvCacheError):
             error = self._explain(message, error)

@@ -3,8 +3,8 @@
 import pytest
 
 from kvcache.store.outcome import Missing
-from kvcache_client.protocol.errors import InvalidKey, NotOwner, NotReady, ReplyFull
-from kvcache_client.protocol.limits import REPLY_BYTES
+from kvcache_client.protocol.errors import BatchTooLarge, InvalidKey, NotOwner, NotReady, ReplyFull
+from kvcache_client.protocol.limits import KEYS_PER_FRAME, REPLY_BYTES
 from kvcache_client.protocol.record import HEADER_BYTES, TOMBSTONE_MS, is_tombstone, version_of
 from kvcache_client.protocol.verbs import Reason, Status, Verb
 
@@ -125,6 +125,13 @@ def test_get_many_answers_each_key_in_its_place(half, record):
 
 def test_get_many_of_nothing_is_nothing(core):
     assert core.ask(Verb.GET_MANY) == (Status.OK,)
+
+
+def test_get_many_takes_as_many_keys_as_the_protocol_says(core):
+    assert len(core.ask(Verb.GET_MANY, *[b"k"] * KEYS_PER_FRAME)) == KEYS_PER_FRAME + 1
+    with pytest.raises(BatchTooLarge, match="1025 keys in one message, the limit is 1024") as refused:
+        core.ask(Verb.GET_MANY, *[b"k"] * (KEYS_PER_FRAME + 1))
+    assert refused.value.detail == KEYS_PER_FRAME
 
 
 def test_get_many_of_missing_keys_is_nil_for_each(core):

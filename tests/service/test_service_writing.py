@@ -7,6 +7,7 @@ import pytest
 from kvcache.cluster.changes import purge
 from kvcache_client.core.routing import View
 from kvcache_client.protocol.errors import (
+    BatchTooLarge,
     ClockSkew,
     InvalidKey,
     InvalidRecord,
@@ -16,6 +17,7 @@ from kvcache_client.protocol.errors import (
     StaleEpoch,
     ValueTooLarge,
 )
+from kvcache_client.protocol.limits import KEYS_PER_FRAME
 from kvcache_client.protocol.record import NEVER, TOMBSTONE, make_record, tombstone, version_of
 from kvcache_client.protocol.verbs import Status, Verb
 from kvcache_client.protocol.version import MAX_CLOCK_OFFSET_MS, version_at, version_ms
@@ -269,6 +271,16 @@ def test_put_many_gives_each_pair_its_own_status(core, record, grave):
 
 def test_put_many_of_nothing_does_nothing(core):
     assert core.ask(Verb.PUT_MANY, core.epoch) == (Status.OK,)
+
+
+@pytest.mark.parametrize("verb", [Verb.PUT_MANY, Verb.RESTORE])
+def test_a_message_takes_as_many_records_as_the_protocol_says(core, record, verb):
+    numbers = (core.epoch,) if verb == Verb.PUT_MANY else (1, core.epoch)
+    pairs = [field for number in range(KEYS_PER_FRAME + 1) for field in (b"%d" % number, record(0))]
+    with pytest.raises(BatchTooLarge, match="1025 keys in one message, the limit is 1024"):
+        core.ask(verb, *numbers, *pairs)
+    assert len(core.store) == 0
+    assert core.ask(verb, *numbers, *pairs[:-2]) == (Status.OK,) * (KEYS_PER_FRAME + 1)
 
 
 def test_put_many_with_half_a_pair_does_nothing_at_all(core, record):

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvcache_client.protocol.errors import (
+    Forbidden,
     FrameTooLarge,
     HelloRequired,
     InvalidKey,
@@ -234,6 +235,8 @@ def test_messages_in_front_of_a_broken_one_are_answered(stream, bad, error):
         pack_message(1, "PING"),
         pack_message(1, 1.5),
         pack_message(1, (1,)),
+        pack_message(1, 4.0, b"k"),
+        pack_message(1, True),
         pack_message(1, b"\x01"),
         b"\x92\x01" + nested(1020),
         b"\x92" + nested(1020) + b"\x63",
@@ -289,6 +292,13 @@ def test_a_wrong_number_of_fields_closes(stranger, verb):
     else:
         stream.refused(MalformedFrame, number=7)
         assert stream.counters.faults == 0
+
+
+@pytest.mark.parametrize("role", [9, 1 << 40])
+def test_a_role_that_is_not_known_may_what_a_client_may(stranger, role):
+    stranger.introduce(role)
+    assert stranger.ask(int(Verb.PING))[0] == Status.OK
+    assert stranger.ask(int(Verb.REPORT))[0] == Forbidden.code
 
 
 def test_after_a_message_that_closes_no_other_is_carried_out(stream):

@@ -47,7 +47,7 @@ Packing needs stack for each: a thread with 1 MiB can pack whatever is taken. Li
 held to what msgpack takes, 1024; to count these too would double what it costs to pack a flat one."""
 
 KEYS_PER_FRAME: Final = 1024
-"""Keys in one GET_MANY or PUT_MANY message; clients split larger batches."""
+"""Keys in one GET_MANY, PUT_MANY or RESTORE message; clients split larger batches."""
 
 KEYS_PER_BATCH: Final = 100_000
 """Keys in one ``get_many`` / ``set_many`` / ``delete_many`` call, and in one ``POST /v1/batch``. So many take seconds."""

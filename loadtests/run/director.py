@@ -228,6 +228,7 @@ def _add_notes(outcome: Outcome) -> None:
         "not begun": "operations were due and no user had come to them by the end: their waits so far count as latencies",
         "damaged lines": "lines of the trace were damaged and left out",
         "cut traces": "trace ends in the middle: what came before that was replayed",
+        "foreign": "times another run was seen to write the same keys: what was old or lost may be its doing",
         "unreadable": "keys could not be read at the end, and so not be judged",
         "unchecked": "keys were not looked for at the end, for want of time",
         "unexplained": "misses were evicted or lost: the nodes did not tell which",

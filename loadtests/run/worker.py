@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from loadtests import CannotRun
 from loadtests.adapters import open_adapter
+from loadtests.run.claim import Claim
 from loadtests.run.conclude import conclude
 from loadtests.run.messages import BEGUN, CONCLUDED, REPORT_KEY
 from loadtests.run.options import options_of
@@ -37,6 +38,7 @@ class WorkerSide:
         self._environment = environment
         self.workload: Workload | None = None
         self._stop_explaining: Callable[[], None] = lambda: None
+        self._claim: Claim | None = None
         self._loaded = False
         self._concluding = threading.Lock()
 
@@ -53,6 +55,8 @@ class WorkerSide:
             environment, lambda: Workload(options, cache, environment, worker=worker, workers=workers, run=run)
         )
         self.workload = workload
+        self._claim = Claim(cache, worker, run, lambda: workload.recording.facts.update(foreign=1))
+        self._claim.take()
         workload.look_at_nodes()  # before anything is written: what the nodes have evicted until now explains no miss
         if options.preload:
             preload(workload)
@@ -77,14 +81,20 @@ class WorkerSide:
             if self.workload is not None and self._loaded and not self.workload.stopping:
                 self._stop_explaining()
                 conclude(self.workload)
+                self._give_back()
             return self.take()
 
     def release(self) -> None:
         """Close the cache of the run before."""
         self._stop_explaining()
+        self._give_back()
         workload, self.workload, self._loaded = self.workload, None, False
         if workload is not None:
             workload.close()
+
+    def _give_back(self) -> None:
+        if self._claim is not None:
+            self._claim.give_back()
 
     # As a worker of a master
 

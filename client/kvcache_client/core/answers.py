@@ -196,14 +196,14 @@ def has_room(brain: Brain, deadline: float) -> bool:
     return deadline - brain.clock() >= _ROOM * brain.config.timeout
 
 
-def has_attempt(brain: Brain, deadline: float) -> bool:
+def has_attempt(brain: Brain, deadline: float, now: float) -> bool:
     """Say whether a whole attempt is left of a call, as good as: what went by before the first round is not counted."""
-    return deadline - brain.clock() >= brain.attempt - _LATE * brain.config.timeout
+    return deadline - now >= brain.attempt - _LATE * brain.config.timeout
 
 
 def within(brain: Brain, asks: Round, deadline: float) -> Round | Within:
     """Return the effect that asks, for no longer than an attempt or what is left of the call."""
-    return asks if has_attempt(brain, deadline) else Within(asks, time_left(brain, deadline))
+    return asks if has_attempt(brain, deadline, brain.clock()) else Within(asks, time_left(brain, deadline))
 
 
 def why_unavailable(brain: Brain, view: View, partition: int, failures: dict[str, KvCacheError]) -> KvCacheError:

@@ -93,7 +93,10 @@ def read_many(
     What has not been begun when the time of the call is up fails with ``DeadlineExceeded``.
     """
     level, choose = how_to_read(brain, consistency, balancing)
-    names = yield from named(space.name_of, keys)
+    if isinstance(keys, Sized) and len(keys) <= LONG:
+        names = names_of(space.name_of, keys)
+    else:
+        names = yield from named(space.name_of, keys)
     gathering = _Gathering(brain, space, finish, level, choose, brain.clock() + brain.config.timeout)
     if len(names) <= KEYS_PER_FRAME:
         yield from gathering.read(names)
@@ -129,44 +132,49 @@ class _Gathering(Generic[T]):
 
     def read(self, names: Mapping[Key, bytes]) -> Plan[bool]:
         """Read one slice; returns whether its values were too large for the replies."""
-        brain = self.brain
+        brain, found, finish = self.brain, self.found, self.finish
         if self.level is not None:
             yield from self._read_carefully(names, list(names), _COPIES_TOGETHER)
             return False
         batch = ReadBatch(brain, brain.view or brain.require_view(), names, self.choose)
         parts, careful = batch.divide()
         large: list[Key] = []
-        for (node, part), outcome in (yield from batch.ask(parts, self.deadline)) if parts else []:
+        for (node, part), outcome in (yield from batch.ask(parts, self.deadline)) if parts else ():
             fields = fields_of(outcome, len(part))
-            if fields is not None:
-                self._take(part, fields, careful, large)
+            if fields is None:
+                self._sort(node, part, outcome, careful, large)
                 continue
-            refusal = None if brain.down else refusal_of(node, outcome)
-            if refusal is not None:
-                self.failed.update(dict.fromkeys(part, refusal))
-            else:
-                # A node that was not silent and still did not answer has much to send.
-                (large if isinstance(outcome, NoAnswer) and node not in brain.down else careful).extend(part)
+            for key, field_ in zip(part, fields, strict=True):
+                if field_.__class__ is bytes and len(field_) >= HEADER_BYTES:
+                    try:
+                        found[key] = finish(field_)  # ``_keep`` without the call
+                    except (SoftRecord, KvCacheError):
+                        self._keep(key, field_)
+                elif not self._is_missing(key, field_):
+                    (large if field_ == ReplyFull.code else careful).append(key)
         if careful:
             yield from self._read_carefully(names, careful, KEYS_PER_FRAME)
         if large:
             yield from self._read_carefully(names, large, _LARGE_TOGETHER)
         return bool(large)
 
-    def _take(self, part: list[Key], fields: tuple[Any, ...], careful: list[Key], large: list[Key]) -> None:
-        """Take what a frame's reply says of each key of a part; what it does not settle goes to one of the last two."""
-        found, finish, down, header = self.found, self.finish, self.brain.down, HEADER_BYTES
-        for key, field_ in zip(part, fields, strict=True):
-            if field_.__class__ is bytes and len(field_) >= header:
-                try:
-                    found[key] = finish(field_)  # ``_keep`` without the call
-                except (SoftRecord, KvCacheError):
-                    self._keep(key, field_)
-            elif _is_miss(field_) and not down:  # else the owner that is away may have been meant to have it
-                self.missing.append(key)
-                self.space.lookups.missed(field_)
-            else:
-                (large if field_ == ReplyFull.code else careful).append(key)
+    def _sort(self, node: str, part: list[Key], outcome: Outcome, careful: list[Key], large: list[Key]) -> None:
+        """Say what becomes of a part that was not answered as a whole."""
+        down = self.brain.down
+        refusal = None if down else refusal_of(node, outcome)
+        if refusal is not None:
+            self.failed.update(dict.fromkeys(part, refusal))
+        else:  # a node that was not silent and still did not answer has much to send
+            (large if isinstance(outcome, NoAnswer) and node not in down else careful).extend(part)
+
+    def _is_missing(self, key: Key, field_: Any) -> bool:
+        """Note a miss: None or a reason, not an error; unless an owner that is away may have been meant to have the key."""
+        is_miss = field_ is None or (field_.__class__ is int and 0 <= field_ < _FIRST_ERROR)
+        if not is_miss or self.brain.down:
+            return False
+        self.missing.append(key)
+        self.space.lookups.missed(field_)
+        return True
 
     def _read_carefully(self, names: Mapping[Key, bytes], keys: list[Key], size: int) -> Plan[None]:
         """Read what the frames did not settle, so many keys at a time, while there is time."""
@@ -210,11 +218,6 @@ class _Gathering(Generic[T]):
         """Return all that has come of it."""
         self.space.lookups.hits += len(self.found)
         return BatchResult(self.found, frozenset(self.missing), self.failed)
-
-
-def _is_miss(field: Any) -> bool:
-    """Say whether a field of a GET_MANY reply is a miss; a number from 16 up is an error, below that a reason."""
-    return field is None or (field.__class__ is int and 0 <= field < _FIRST_ERROR)
 
 
 def fields_of(outcome: Outcome, count: int) -> tuple[Any, ...] | None:

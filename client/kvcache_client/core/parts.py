@@ -90,23 +90,20 @@ class ReadBatch:
     def ask(self, parts: Sequence[Part], deadline: float) -> Plan[list[Answered]]:
         """Ask for all parts at once. What comes back may name other nodes, but has each key once."""
         asks = self._asks(parts)
-        began = self.brain.clock()
-        outcomes = yield self._round(asks, deadline)
-        for (node, _), outcome in zip(parts, outcomes, strict=True) if self.brain.breaker.opened else ():
-            if node in self.brain.breaker.opened and is_answer(outcome):
-                self.brain.breaker.probed(node, self.brain.clock() - began)
+        brain = self.brain
+        began = brain.clock()
+        # Who is slow is told only where there is time for that, and somebody else to ask.
+        watched = brain.config.hedging and len(brain.nodes) > 1 and has_attempt(brain, deadline, began)
+        outcomes = yield (Watched(asks) if watched else within(brain, asks, deadline))
+        for (node, _), outcome in zip(parts, outcomes, strict=True) if brain.breaker.opened else ():
+            if node in brain.breaker.opened and is_answer(outcome):
+                brain.breaker.probed(node, brain.clock() - began)
         answered = list(zip(parts, outcomes, strict=True))
-        if any(isinstance(outcome, Slow) for outcome in outcomes):
+        if Slow in map(type, outcomes):
             answered = yield from self._race(answered)
         if any(refusal_of(part[0], outcome) for part, outcome in answered):
             answered = yield from self._ask_again(answered, deadline)
         return answered
-
-    def _round(self, asks: Round, deadline: float) -> Watched | Round | Within:
-        """Return how to ask: who is slow is told only where there is time for that, and somebody else to ask."""
-        if self.brain.config.hedging and len(self.brain.nodes) > 1 and has_attempt(self.brain, deadline):
-            return Watched(asks)
-        return within(self.brain, asks, deadline)
 
     def _race(self, answered: list[tuple[Part, Outcome | Slow]]) -> Plan[list[Answered]]:
         """Go on waiting for the slow parts, beside the other owners of their keys if the budget allows."""

@@ -147,22 +147,8 @@ def test_a_broken_slo_is_exit_code_1_and_named(tmp_path: Path) -> None:
 
 def test_what_real_nodes_evict_is_not_lost(tmp_path: Path) -> None:
     """Half of the keys fit, and most of those that don't have gone before the users begin."""
-    words = [
-        "--start-cluster",
-        "--nodes",
-        "2",
-        "--node-memory",
-        "16MiB",
-        "-u",
-        "5",
-        "-r",
-        "5",
-        "-t",
-        "3s",
-        "--zipf",
-        "0",
-    ]
-    words += ["--keys", "24000", "--value-sizes", "1000", "--report", str(tmp_path / "report.html")]
+    words = ["--start-cluster", "--nodes", "2", "--node-memory", "16MiB", "-t", "3s", "-u", "5", "-r", "5"]
+    words += ["--keys", "24000", "--zipf", "0", "--value-sizes", "1000", "--report", str(tmp_path / "report.html")]
     ran = run_locust(*words, "--slo", "lost=0,get.misses>100", "ReadWrite")
     assert ran.code == 0, ran.output
     assert not json.loads((tmp_path / "report.json").read_text())["facts"].get("unexplained")

@@ -76,7 +76,7 @@ class Breaker:
 
     def watch(self, now: float) -> None:
         """Compare the nodes with each other; called a few times a second."""
-        known = {node: state.p95 for node, state in list(self._nodes.items()) if state.p95}
+        known = {node: state.p95 for node, state in self._nodes.copy().items() if state.p95}
         for node, p95 in known.items():
             peers = [other for name, other in known.items() if name != node]
             usual = median(peers) if peers else p95
@@ -104,7 +104,7 @@ class Breaker:
 
     def probed(self, node: str, seconds: float) -> None:
         """Note that a probe was answered, after so many seconds. In good time, it closes the breaker."""
-        peers = [state.p95 for name, state in list(self._nodes.items()) if name != node and state.p95]
+        peers = [state.p95 for name, state in self._nodes.copy().items() if name != node and state.p95]
         if seconds <= max(HEDGE_FLOOR, _TIMES_SLOWER * median(peers) if peers else 0.0):
             self.close(node)
             self._nodes[node].forget()
@@ -121,4 +121,4 @@ class Breaker:
             self.close(node)
 
     def __repr__(self) -> str:
-        return f"<Breaker open={{{', '.join(f'{node}: {it.reason}' for node, it in list(self.opened.items()))}}}>"
+        return f"<Breaker open={{{', '.join(f'{node}: {it.reason}' for node, it in self.opened.copy().items())}}}>"

@@ -83,7 +83,8 @@ class Health:
 
     def _entries(self) -> list[tuple[str, Down]]:
         """Return what is in ``down`` at this moment: threads share a blocking client, and may report at any time."""
-        return list(self.down.items())
+        # A copy is made in one go; a list of pairs is not, as the collector may run at each of them, and then another thread.
+        return list(self.down.copy().items())
 
     def __repr__(self) -> str:
         return f"<Health down={{{', '.join(f'{node}: {entry.reason}' for node, entry in self._entries())}}}>"

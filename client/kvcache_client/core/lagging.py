@@ -99,7 +99,7 @@ class Lagging:
         if not gone or not self.marks:
             return
         with self._mutex:
-            for what, mark in list(self.marks.items()):
+            for what, mark in self.marks.copy().items():
                 left = mark.nodes - gone
                 if not left:
                     del self.marks[what]

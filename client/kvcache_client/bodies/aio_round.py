@@ -16,7 +16,7 @@ from kvcache_client.core.hedging import is_over
 from kvcache_client.core.link import Waiter
 from kvcache_client.core.nodes import Nodes
 
-__all__ = ["Direct", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
+__all__ = ["Direct", "PlainPlace", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
 
 
 class RoundWaiter:
@@ -32,7 +32,7 @@ class RoundWaiter:
 
     def at(self, place: int) -> Waiter:
         """Return the waiter of the outcome at ``place``."""
-        return _PlainPlace(self, place)
+        return PlainPlace(self, place)
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
@@ -165,19 +165,18 @@ class Direct:
         self.set_result = self.future.set_result
 
 
-class _PlainPlace:
+class PlainPlace:
     """A place in a round that nobody watches: ``settle`` without the calls, for a set to two nodes has two of these."""
 
-    __slots__ = ("_place", "_round")
+    __slots__ = ("_place", "_round", "done")
 
     def __init__(self, round_: RoundWaiter, place: int) -> None:
         self._round = round_
         self._place = place
-
-    def done(self) -> bool:
-        return self._round.future.done()
+        self.done = round_.future.done
 
     def set_result(self, result: Any, /) -> None:
+        """Take the outcome."""
         waiter = self._round
         waiter.outcomes[self._place] = result
         waiter.left = left = waiter.left - 1

@@ -62,11 +62,9 @@ class CacheUser(User):
         load, bounds = self.load, self._bounds
         if load.stopping:
             raise StopUser
-        due = _clock()
-        if load.waits:
-            due = load.due()
-            if load.stopping:
-                raise StopUser
+        due = load.due()
+        if load.stopping:
+            raise StopUser
         load.running += 1
         try:
             self._verbs[bisect(bounds, load.dice.random() * bounds[-1], 0, len(bounds) - 1)](due)

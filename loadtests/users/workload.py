@@ -123,11 +123,6 @@ class Workload:
         """Return the moment, by the clock of ``due``."""
         return _clock()
 
-    @property
-    def waits(self) -> bool:
-        """Whether there is anything to wait for between operations."""
-        return self.arrivals is not None or self.options.think > 0
-
     def due(self) -> float:
         """Wait until the next operation is due and return when that was: with open arrivals perhaps long ago."""
         if self.arrivals is None:

@@ -31,7 +31,7 @@ from kvcache_client.protocol.record import HEADER_BYTES, stale_from, unsoftened
 from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import Status
 
-__all__ = ["fields_of", "named", "names_of", "read_many"]
+__all__ = ["fields_of", "named", "read_many"]
 
 T = TypeVar("T")
 
@@ -44,34 +44,23 @@ _COPIES_TOGETHER: Final = 64
 """The same where several copies of each are read."""
 
 
-def names_of(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> dict[Key, bytes]:
-    """Return {key as the caller wrote it: key as bytes}. Raises before anything is sent."""
+def named(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> Plan[dict[Key, bytes]]:
+    """Return {key as the caller wrote it: key as bytes}. Raises before anything is sent.
+
+    Between many keys others have their turn.
+    """
     if isinstance(keys, str | bytes):
         raise InvalidKey(f"a batch takes several keys, this is a single one: {keys!r:.80}")
     try:
         each = iter(keys)
     except TypeError as error:
         raise InvalidKey(f"a batch takes several keys, not {type(keys).__name__}: {shown(keys)}") from error
-    if isinstance(keys, Sized) and len(keys) <= KEYS_PER_BATCH:
-        return {key: name_of(key) for key in each}
+    if isinstance(keys, Sized):
+        if len(keys) <= LONG:
+            return {key: name_of(key) for key in each}
+        each = iter(tuple(each))  # what others can change in their turn is taken at once
     names: dict[Key, bytes] = {}
     for key in each:
-        names[key] = name_of(key)
-        if len(names) > KEYS_PER_BATCH:
-            raise BatchTooLarge(f"over {KEYS_PER_BATCH} keys in one batch", detail=KEYS_PER_BATCH)
-    return names
-
-
-def named(name_of: Callable[[Key], bytes], keys: Iterable[Key]) -> Plan[dict[Key, bytes]]:
-    """Return what ``names_of`` does; while it names many keys others have their turn."""
-    if (
-        not isinstance(keys, Iterable)
-        or isinstance(keys, str | bytes)
-        or (isinstance(keys, Sized) and len(keys) <= LONG)
-    ):
-        return names_of(name_of, keys)
-    names: dict[Key, bytes] = {}
-    for key in tuple(keys) if isinstance(keys, Sized) else keys:  # what others can change is taken at once
         names[key] = name_of(key)
         if len(names) > KEYS_PER_BATCH:
             raise BatchTooLarge(f"over {KEYS_PER_BATCH} keys in one batch", detail=KEYS_PER_BATCH)
@@ -93,10 +82,7 @@ def read_many(
     What has not been begun when the time of the call is up fails with ``DeadlineExceeded``.
     """
     level, choose = how_to_read(brain, consistency, balancing)
-    if isinstance(keys, Sized) and len(keys) <= LONG:
-        names = names_of(space.name_of, keys)
-    else:
-        names = yield from named(space.name_of, keys)
+    names = yield from named(space.name_of, keys)
     gathering = _Gathering(brain, space, finish, level, choose, brain.clock() + brain.config.timeout)
     if len(names) <= KEYS_PER_FRAME:
         yield from gathering.read(names)

@@ -158,7 +158,7 @@ class S3Fifo:
     def _renew_ghost(self, records: int) -> Ghost:
         # What it remembers is lost. So it grows while memory fills, when it remembers nothing, and hardly ever afterwards.
         self._ledger.used -= self._ghost.cost()
-        self._ghost = Ghost(max(_GHOST_FLOOR, 2 * (records * 3 // 4)), self._ledger)
+        self._ghost = Ghost(max(_GHOST_FLOOR, 4 * (records * 3 // 8)), self._ledger)
         return self._ghost
 
     def queues(self) -> tuple[Fifo, Fifo]:

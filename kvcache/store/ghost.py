@@ -2,10 +2,11 @@
 
 Here lives the ghost queue of S3-FIFO. Never here: the policy that asks it.
 
-A first-in-first-out queue of fingerprints, kept as a table: two slots to a bucket, each slot 16 bits of a hash and 16 bits of
-the time it came, counted in keys added. An entry is too old when more keys came since than the queue may hold, so nothing
-need be moved to drop it; a full bucket loses its older one, at most one live entry in six. The hash is the process's own,
-so a test that must repeat exactly fixes ``PYTHONHASHSEED``.
+A first-in-first-out queue of fingerprints, kept as a table: four slots to a bucket, each slot 16 bits of a hash and 16 bits
+of the time it came, counted in keys added. An entry is too old when more keys came since than the queue may hold, so nothing
+need be moved to drop it; a full bucket loses its oldest: of a table three quarters full, one live entry in nine. Buckets of
+two would lose one in five, which was 0.05 points of hit ratio on a real trace. The hash is the process's own, so a test that
+must repeat exactly fixes ``PYTHONHASHSEED``.
 """
 
 from __future__ import annotations
@@ -18,32 +19,40 @@ from kvcache.store.sizes import Ledger
 __all__ = ["Ghost"]
 
 _SLOT_BYTES: Final = 4
+_WAYS: Final = 4
+"""The slots of a bucket."""
+
 _OLDEST: Final = 0x8000
 _STAMP_BITS: Final = 13  # a stamp comes round after four times as many keys as there are slots, or more
 
 
 class Ghost:
-    """Fingerprints of keys added lately; one stranger in 32000 is mistaken for one. ``slots`` is even."""
+    """Fingerprints of keys added lately; one stranger in 16000 is mistaken for one. ``slots`` is a multiple of 4."""
 
     __slots__ = ("_added", "_buckets", "_shift", "_slots")
 
     def __init__(self, slots: int, ledger: Ledger) -> None:
         self._slots = array("I", bytes(slots * _SLOT_BYTES))
-        self._buckets = slots // 2
+        self._buckets = slots // _WAYS
         self._shift = max(0, slots.bit_length() - 1 - _STAMP_BITS)
         self._added = 0
         ledger.used += self.cost()
 
     def add(self, key: bytes) -> None:
-        """Remember ``key``, in the place of the older one of its bucket."""
+        """Remember ``key``, in a free place of its bucket or that of the oldest."""
         digest = hash(key)
-        place = digest % self._buckets * 2
+        bucket = digest % self._buckets * _WAYS
         slots = self._slots
         self._added += 1
         now = self._added >> self._shift
-        first, second = slots[place], slots[place + 1]
-        if first and (not second or (now - second & 0xFFFF) > (now - first & 0xFFFF)):
-            place += 1
+        place, oldest = bucket, -1
+        for at in range(bucket, bucket + _WAYS):
+            slot = slots[at]
+            if not slot:
+                place = at
+                break
+            if (age := now - slot & 0xFFFF) > oldest:
+                place, oldest = at, age
         slots[place] = (digest >> 40 & 0xFFFF or 1) << 16 | now & 0xFFFF
 
     def remove(self, key: bytes, capacity: int) -> bool:
@@ -58,8 +67,8 @@ class Ghost:
     def note(self, key: bytes, capacity: int) -> None:
         """Remember ``key`` for ``holds`` alone, if that costs none of the last ``capacity`` keys added its slot."""
         digest = hash(key)
-        place = digest % self._buckets * 2
-        for at in (place, place + 1):
+        bucket = digest % self._buckets * _WAYS
+        for at in range(bucket, bucket + _WAYS):
             if not self._slots[at] or not self._is_recent(self._slots[at], capacity):
                 # A stamp as old as one can be: nothing that is asked of ``remove``, and the first to make way.
                 stamp = (self._added >> self._shift) - _OLDEST & 0xFFFF
@@ -72,11 +81,13 @@ class Ghost:
 
     def _place(self, key: bytes) -> int:
         digest = hash(key)
-        place = digest % self._buckets * 2
-        fingerprint = digest >> 40 & 0xFFFF or 1  # from the other end than the place; 0 marks an empty slot
-        if self._slots[place] >> 16 == fingerprint:
-            return place
-        return place + 1 if self._slots[place + 1] >> 16 == fingerprint else -1
+        bucket = digest % self._buckets * _WAYS
+        fingerprint = digest >> 40 & 0xFFFF or 1  # from the other end than the bucket; 0 marks an empty slot
+        slots = self._slots
+        for at in range(bucket, bucket + _WAYS):
+            if slots[at] >> 16 == fingerprint:
+                return at
+        return -1
 
     def _is_recent(self, slot: int, capacity: int) -> bool:
         return ((self._added >> self._shift) - slot & 0xFFFF) <= capacity >> self._shift

@@ -29,19 +29,19 @@ def test_a_key_is_remembered_once() -> None:
     assert not ghost.remove(b"key", 256)
 
 
-@pytest.mark.parametrize("slots", [1000, 1024, 8192, 65536, 99_998])
+@pytest.mark.parametrize("slots", [1000, 1024, 8192, 65536, 99_996])
 def test_most_keys_within_the_capacity_are_remembered(slots: int) -> None:
     wanted = keys(slots // 2)
-    assert found(filled(slots, wanted), wanted, slots // 2) > 0.8
+    assert found(filled(slots, wanted), wanted, slots // 2) > 0.9
 
 
-@pytest.mark.parametrize("slots", [1024, 65536, 99_998])
+@pytest.mark.parametrize("slots", [1024, 65536, 99_996])
 def test_a_key_is_forgotten_when_more_than_the_capacity_came_after_it(slots: int) -> None:
     old, new = keys(slots // 8, b"old"), keys(slots // 2, b"new")
     ghost = filled(slots, old + new)
-    # An old key may look like a new one, one in 32000 does; hashes differ from process to process.
-    assert found(ghost, old, slots // 4) * len(old) <= 3
-    assert found(ghost, new[-slots // 8 :], slots // 4) > 0.8
+    # An old key may look like a new one, one in 16000 does; hashes differ from process to process.
+    assert found(ghost, old, slots // 4) * len(old) <= 8
+    assert found(ghost, new[-slots // 8 :], slots // 4) > 0.9
 
 
 def test_strangers_are_hardly_ever_mistaken_for_a_remembered_key() -> None:
@@ -49,11 +49,9 @@ def test_strangers_are_hardly_ever_mistaken_for_a_remembered_key() -> None:
     assert found(ghost, keys(20_000, b"stranger"), 4096) < 0.001
 
 
-def test_a_full_bucket_loses_its_older_key() -> None:
-    ghost = Ghost(2, Ledger())  # a single bucket
-    for key in (b"first", b"second", b"third"):
-        ghost.add(key)
-    assert [ghost.remove(key, 2) for key in (b"first", b"second", b"third")] == [False, True, True]
+def test_a_full_bucket_loses_its_oldest_key() -> None:
+    ghost = filled(4, keys(5))  # a single bucket
+    assert [ghost.remove(key, 4) for key in keys(5)] == [False, True, True, True, True]
 
 
 def test_memory_stays_what_it_was_however_many_keys_come() -> None:

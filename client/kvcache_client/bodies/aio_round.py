@@ -3,6 +3,7 @@
 Here lives collecting outcomes. Never here: sending, or time limits.
 
 A task that awaited one future for each request would be woken for each; this wakes it once, when the last outcome is there.
+(Two requests are cheaper with two futures: ``aio_session``.)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kvcache_client.core.hedging import is_over
 from kvcache_client.core.link import Waiter
 from kvcache_client.core.nodes import Nodes
 
-__all__ = ["Direct", "PlainPlace", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
+__all__ = ["Direct", "RaceWaiter", "RoundWaiter", "WatchedWaiter"]
 
 
 class RoundWaiter:
@@ -32,7 +33,7 @@ class RoundWaiter:
 
     def at(self, place: int) -> Waiter:
         """Return the waiter of the outcome at ``place``."""
-        return PlainPlace(self, place)
+        return _PlainPlace(self, place)
 
     def settle(self, place: int, outcome: Outcome) -> None:
         """Take one outcome."""
@@ -165,8 +166,8 @@ class Direct:
         self.set_result = self.future.set_result
 
 
-class PlainPlace:
-    """A place in a round that nobody watches: ``settle`` without the calls, for a set to two nodes has two of these."""
+class _PlainPlace:
+    """A place in a round that nobody watches: ``settle`` without the calls."""
 
     __slots__ = ("_place", "_round", "done")
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from kvcache_client.bodies.aio_connection import connect
 from kvcache_client.bodies.aio_flights import AsyncFlights, load
 from kvcache_client.bodies.aio_link import AsyncLink, Nowhere
-from kvcache_client.bodies.aio_round import PlainPlace, RaceWaiter, RoundWaiter, WatchedWaiter
+from kvcache_client.bodies.aio_round import RaceWaiter, RoundWaiter, WatchedWaiter
 from kvcache_client.core import inspecting
 from kvcache_client.core.brain import Brain, Surroundings
 from kvcache_client.core.config import ClientConfig
@@ -99,8 +99,18 @@ class AsyncSession:
                     if outcome.__class__ is Slow and request[1] != _GET:
                         outcome = await self._wait_on(outcome)
                     effect = plan.send(outcome)
-                elif effect.__class__ is list:  # a set at two copies: what ``_perform`` would do, without its coroutine
-                    effect = plan.send(await self._post_all(effect).future)
+                elif (
+                    effect.__class__ is list
+                ):  # a set at two copies; the later answers are mostly there after the first
+                    futures = []
+                    for node, request in effect:
+                        futures.append(future := create_future())
+                        (links.get(node) or self._link(node)).post(request, future)
+                    outcomes = []
+                    for future in futures:
+                        outcome = await future
+                        outcomes.append(outcome if outcome.__class__ is not Slow else await self._wait_on(outcome))
+                    effect = plan.send(outcomes)
                 else:
                     effect = plan.send(await self._perform(effect))
         except StopIteration as done:
@@ -111,8 +121,6 @@ class AsyncSession:
         match effect:
             case Within():
                 return await self._within(effect.round, effect.seconds)
-            case list():
-                return await self._post_all(effect).future
             case Watched():
                 return await self._watched(effect.round)
             case Race():
@@ -162,12 +170,7 @@ class AsyncSession:
 
     def _post_all(self, asks: Round, *, patiently: bool = False) -> RoundWaiter:
         waiter = RoundWaiter(get_running_loop(), len(asks))
-        if patiently:
-            self._post_round(asks, waiter, patiently=True)
-            return waiter
-        links = self._links
-        for place, (node, request) in enumerate(asks):  # what ``_post_round`` would do, with half the calls
-            (links.get(node) or self._link(node)).post(request, PlainPlace(waiter, place))
+        self._post_round(asks, waiter, patiently=patiently)
         return waiter
 
     def _post_round(self, asks: Round, waiter: RoundWaiter, first: int = 0, *, patiently: bool = False) -> None:

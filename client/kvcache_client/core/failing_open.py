@@ -20,8 +20,9 @@ from kvcache_client.core.results import BatchResult
 from kvcache_client.core.space import Space
 from kvcache_client.protocol.errors import KvCacheError, StaleFence, UsageError
 
-__all__ = ["OPEN_AGAIN_SECONDS", "batch_fails_open", "is_forgiven", "write_fails_open"]
+__all__ = ["OPEN_AGAIN_SECONDS", "batch_fails_open", "forgiving_write", "is_forgiven", "write_fails_open"]
 
+T = TypeVar("T")
 Verb = TypeVar("Verb", bound=Callable[..., Plan[Any]])
 Forgiving = Callable[[Brain, Space, Plan[Any]], Plan[Any]]
 
@@ -37,16 +38,18 @@ def is_forgiven(brain: Brain, error: KvCacheError) -> bool:
 def write_fails_open(instead: object) -> Callable[[Verb], Verb]:
     """Make a verb's plan come to ``instead`` where no node can carry it out, if the client fails open."""
 
-    def forgiving(brain: Brain, space: Space, plan: Plan[Any]) -> Plan[Any]:
-        try:
-            return (yield from plan)
-        except KvCacheError as error:
-            if not is_forgiven(brain, error):
-                raise
-            brain.counters.failed_open_writes += 1
-            return instead
+    return _decorated(lambda brain, _, plan: forgiving_write(brain, plan, instead))
 
-    return _decorated(forgiving)
+
+def forgiving_write(brain: Brain, plan: Plan[T], instead: T) -> Plan[T]:
+    """Drive ``plan``; where no node can carry it out, count that and come to ``instead``."""
+    try:
+        return (yield from plan)
+    except KvCacheError as error:
+        if not is_forgiven(brain, error):
+            raise
+        brain.counters.failed_open_writes += 1
+        return instead
 
 
 def batch_fails_open(counter: str) -> Callable[[Verb], Verb]:

@@ -24,7 +24,7 @@ from kvcache_client.core.consistency import Acks
 from kvcache_client.core.deciding import increment, swap, touch
 from kvcache_client.core.durations import Ttl, seconds_in
 from kvcache_client.core.effects import Plan
-from kvcache_client.core.failing_open import batch_fails_open, write_fails_open
+from kvcache_client.core.failing_open import batch_fails_open, forgiving_write, write_fails_open
 from kvcache_client.core.reading import fetch, read, read_as
 from kvcache_client.core.results import BatchResult, Entry
 from kvcache_client.core.slices import BREATH, LONG, stretches
@@ -148,7 +148,6 @@ def store(
     return written.version
 
 
-@write_fails_open(0)
 def set_value(
     brain: Brain,
     space: Space,
@@ -163,6 +162,20 @@ def set_value(
 
     ``strict`` raises ``Superseded`` where a newer write of the same time has won; else that is only counted.
     """
+    plan = _set_value(brain, space, key, value, ttl, fence, acks, strict)
+    return forgiving_write(brain, plan, 0) if brain.config.fail_open else plan
+
+
+def _set_value(
+    brain: Brain,
+    space: Space,
+    key: Key,
+    value: Value,
+    ttl: Ttl,
+    fence: int | None,
+    acks: Acks | None,
+    strict: bool,
+) -> Plan[int]:
     name = space.name_of(key)
     flags, payload = space.encode(value)
     if fence is not None:

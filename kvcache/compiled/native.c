@@ -14,7 +14,8 @@ static int native_exec(PyObject *module)
     if (add_type(module, &arena_spec, &state->arena_type) < 0 || add_type(module, &rows_spec, &state->rows_type) < 0) {
         return -1;
     }
-    return add_type(module, &reads_spec, &state->reads_type);
+    return add_type(module, &reads_spec, &state->reads_type) < 0 ? -1
+                                                                 : add_type(module, &writes_spec, &state->writes_type);
 }
 
 static int native_traverse(PyObject *module, visitproc visit, void *arg)
@@ -23,6 +24,7 @@ static int native_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->arena_type);
     Py_VISIT(state->rows_type);
     Py_VISIT(state->reads_type);
+    Py_VISIT(state->writes_type);
     return 0;
 }
 
@@ -32,6 +34,7 @@ static int native_clear(PyObject *module)
     Py_CLEAR(state->arena_type);
     Py_CLEAR(state->rows_type);
     Py_CLEAR(state->reads_type);
+    Py_CLEAR(state->writes_type);
     return 0;
 }
 

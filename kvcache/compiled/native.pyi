@@ -49,3 +49,20 @@ class Reads:
     def find_many(
         self, keys: tuple[Any, ...], start: int, now6: bytes, room: int, /
     ) -> tuple[list[bytes | None], int]: ...
+
+@final
+class Writes:
+    def __init__(
+        self,
+        tables: list[Any],
+        expires: Callable[[int, int], None],
+        *,
+        put: int,
+        ok: int,
+        limit: int,
+        plain: bytes,
+    ) -> None: ...
+    def answer_for(self, writable: bytes, changed_at: list[int], seed: int, /) -> None: ...
+    def answer(
+        self, messages: list[Any], start: int, now6: bytes, floor: bytes, horizon: bytes, room: int, /
+    ) -> tuple[bytes, int, int] | None: ...

@@ -1,12 +1,7 @@
 #include "reads.h"
 
-#include "murmur3.h"
+#include "keys.h"
 #include "native.h"
-
-enum {
-    PARTITION_SHIFT = 50, /* what is left is 14 bits */
-    KEY_LIMIT = 1024,
-};
 
 int call_begin(Call *call, Reads *reads, PyObject *now6)
 {
@@ -18,17 +13,10 @@ int call_begin(Call *call, Reads *reads, PyObject *now6)
     return 0;
 }
 
-static int is_key(PyObject *key)
-{
-    return PyBytes_CheckExact(key) && PyBytes_GET_SIZE(key) > 0 && PyBytes_GET_SIZE(key) <= KEY_LIMIT;
-}
-
 /* Returns the partition of a key, -1 if reads of it are not answered here. */
 static Py_ssize_t partition_of(const Reads *reads, PyObject *key)
 {
-    const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(key);
-    uint64_t hash = murmur3_first_half(bytes, (size_t)PyBytes_GET_SIZE(key), reads->seed);
-    Py_ssize_t partition = (Py_ssize_t)(hash >> PARTITION_SHIFT);
+    Py_ssize_t partition = partition_of_key(key, reads->seed);
     int ours = partition < PyByteArray_GET_SIZE(reads->readable) && partition < PyList_GET_SIZE(reads->tables) &&
                PyByteArray_AS_STRING(reads->readable)[partition];
     return ours ? partition : -1;
@@ -37,19 +25,12 @@ static Py_ssize_t partition_of(const Reads *reads, PyObject *key)
 /* Returns the live entry of a key in one of the rows of its table, and counts its use. `*found` says whether any is there. */
 static Entry *look_in(Call *call, PyObject *table, PyObject *name, PyObject *key, int *found)
 {
-    PyObject *object = PyObject_GetAttr(table, name);
     *found = 0;
-    if (object == NULL) {
+    struct rows *rows = rows_in(table, name, call->reads->rows_type);
+    if (rows == NULL) {
         return NULL;
     }
-    Py_DECREF(object); /* the table keeps it */
-    if (!Py_IS_TYPE(object, call->reads->rows_type)) {
-        PyErr_Format(PyExc_TypeError, "%U of a table is %.100s, not Rows", name, Py_TYPE(object)->tp_name);
-        return NULL;
-    }
-    struct rows *rows = &((RowsObject *)object)->rows;
-    Py_ssize_t at = rows_find(rows, (const uint8_t *)PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key),
-                              bytes_hash(key));
+    Py_ssize_t at = rows_of_key(rows, key);
     *found = at >= 0;
     if (at < 0) {
         return NULL;

@@ -80,6 +80,11 @@ Py_ssize_t rows_find(const struct rows *rows, const uint8_t *key, size_t size, P
     return -1;
 }
 
+Py_ssize_t rows_of_key(const struct rows *rows, PyObject *key)
+{
+    return rows_find(rows, (const uint8_t *)PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key), bytes_hash(key));
+}
+
 /* Room */
 
 static Entry *block_of(const struct rows *rows)

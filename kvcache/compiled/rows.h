@@ -56,6 +56,9 @@ int64_t entry_expiry_ms(Entry *entry);
 /* Returns the index of a key with this hash (Python's own), -1 if there is none. */
 Py_ssize_t rows_find(const struct rows *rows, const uint8_t *key, size_t size, Py_hash_t hash);
 
+/* The same for a bytes object. */
+Py_ssize_t rows_of_key(const struct rows *rows, PyObject *key);
+
 /* Keeps another record in the place `at` that `rows_find` gave. Returns -1 with an exception set. */
 int rows_replace(struct rows *rows, Py_ssize_t at, PyObject *key, PyObject *record);
 

@@ -7,6 +7,20 @@ static inline struct rows *rows_of(PyObject *self)
     return &((RowsObject *)self)->rows;
 }
 
+struct rows *rows_in(PyObject *table, PyObject *name, PyTypeObject *type)
+{
+    PyObject *object = PyObject_GetAttr(table, name);
+    if (object == NULL) {
+        return NULL;
+    }
+    Py_DECREF(object); /* the table keeps it */
+    if (!Py_IS_TYPE(object, type)) {
+        PyErr_Format(PyExc_TypeError, "%U of a table is %.100s, not Rows", name, Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    return rows_of(object);
+}
+
 /* Returns the index of a key, -1 if there is none, -2 with an exception set if it is no bytes. */
 static Py_ssize_t index_of(PyObject *self, PyObject *key)
 {
@@ -14,8 +28,7 @@ static Py_ssize_t index_of(PyObject *self, PyObject *key)
         PyErr_Format(PyExc_TypeError, "a key is bytes, not %.100s", Py_TYPE(key)->tp_name);
         return -2;
     }
-    return rows_find(rows_of(self), (const uint8_t *)PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key),
-                     bytes_hash(key));
+    return rows_of_key(rows_of(self), key);
 }
 
 /* The same for a key that must be there: -1 with an exception set otherwise. */

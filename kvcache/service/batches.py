@@ -34,10 +34,10 @@ class BatchVerbs:
         check_keys(len(message) - 2)
         service = self._service
         fields: list[bytes | int | None]
-        if service.reads is None:
+        if service.runs.reads is None:
             fields, found = [None] * (len(message) - 2), 0
         else:
-            fields, found = service.reads.find_many(message, 2, service.store.now6, REPLY_BYTES)
+            fields, found = service.runs.reads.find_many(message, 2, service.store.now6, REPLY_BYTES)
             service.store.hits += found
         if found < len(fields):
             self._fill(message[2:], fields)

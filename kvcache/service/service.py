@@ -6,7 +6,7 @@ on a socket, or how records are kept (``store``). The path of a request through 
     socket -> Listener (first byte) -> StreamConnection.data_received
         -> FrameReader.feed           bytes to messages, limits checked
         -> Service.tick               one reading of the clock for all of them
-        -> Reads.answer               gets that follow each other, in C (``reads``) | anything else:
+        -> Runs.answer                plain gets and sets that follow each other, in C (``runs``) | anything else:
         -> Service.handlers[verb]     check, own?, store, reply
         -> Packer.pack -> a write for every 16 replies
 
@@ -32,7 +32,7 @@ from kvcache.service.marks import check_mark
 from kvcache.service.misses import miss
 from kvcache.service.operations import Operations
 from kvcache.service.ownership import Ownership
-from kvcache.service.reads import compiled_reads
+from kvcache.service.runs import Runs
 from kvcache.store.outcome import Put
 from kvcache.store.store import Store
 from kvcache_client.placement.partitions import PARTITION_SHIFT, PARTITIONS, partition_of
@@ -103,9 +103,7 @@ class Service:
         self._on_pause: Callable[[int], None] = lambda ms: None
         self._horizon = b""
         self.readable = bytearray(PARTITIONS)
-        self._compiled_reads = compiled_reads(store)
-        self.reads = self._compiled_reads
-        """Answers runs of plain reads; None where nothing is compiled, and while something hidden may still lie in the store."""
+        self.runs = Runs(store, self._record_limit, self.leases)
         self._incomplete = bytearray(PARTITIONS)
         self.seed = 0
         self._by_role: dict[int, dict[int, Handler]] = {role: {} for role in Role}
@@ -129,6 +127,7 @@ class Service:
             self._on_pause(now - self._now_ms)
         self._now_ms = now
         self._horizon = version_at(now + MAX_CLOCK_OFFSET_MS + 1).to_bytes(8, "big")  # the first that is too far ahead
+        self.runs.horizon = self._horizon
         return self.store.advance(now)
 
     def watch_for_pauses(self, ms: int, on_pause: Callable[[int], None]) -> None:
@@ -147,8 +146,9 @@ class Service:
         if generations.newer_than(self.generations):
             self._unswept = 0
             self.add({Verb.GET: self._get_swept})
-            self.reads = None
+            self.runs.read_by_handlers(hidden=True)
         self.generations = generations
+        self.runs.floor = max((version for _, version in generations.pairs), default=0).to_bytes(8, "big")
         for _, version in generations.pairs:
             self.clock.observe(version)  # what this node decides from now on is later than that
         self.leases.review(generations.hidden_to)
@@ -162,7 +162,7 @@ class Service:
         self._unswept = end
         if end == PARTITIONS:
             self.add({Verb.GET: self._get})  # nothing that is hidden is in the store, and none gets in any more
-            self.reads = self._compiled_reads
+            self.runs.read_by_handlers(hidden=False)
         return end < PARTITIONS
 
     def _show(self) -> None:
@@ -170,8 +170,7 @@ class Service:
         if self.ownership is not None:
             mine = zip(self.ownership.readable, self._incomplete, strict=True)
             self.readable = bytearray(reads and not incomplete for reads, incomplete in mine)
-            if self._compiled_reads is not None:
-                self._compiled_reads.answer_for(self.readable, self.seed)
+            self.runs.answer_for(self.readable, self.ownership)
 
     def begin_loading(self, partitions: Iterable[int]) -> None:
         """Answer no reads of ``partitions`` until all is said to be loaded: others may hold what this node has missed."""

@@ -234,6 +234,11 @@ class Store:
         return self._held
 
     @property
+    def room(self) -> int:
+        """By how many bytes records may grow before something has to go; negative if it has to already."""
+        return self.budget_bytes - self._ledger.used - self.graves.ledger.used
+
+    @property
     def used_bytes(self) -> int:
         """Real memory of everything in the store, in bytes."""
         return self._ledger.used + self.graves.ledger.used

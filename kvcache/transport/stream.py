@@ -21,7 +21,6 @@ import msgpack
 from kvcache.events import journal
 from kvcache.service.checks import shown
 from kvcache.service.later import Fields, Held, Later
-from kvcache.service.reads import Reads
 from kvcache.transport.handshake import Handshake
 from kvcache.transport.reply_buffer import ReplyBuffer
 from kvcache.transport.stream_port import StreamPort
@@ -73,7 +72,7 @@ class StreamConnection(asyncio.Protocol):
         handshake = Handshake(port.service, port.guard, network, limits.refusal_seconds, self._admit)
         self._handlers = handshake.handlers
         self._introduced = False
-        self._may_read = False
+        self._may_run = False
         self._quiet = False
         self._sheddable = True
         self._held: list[Message] = []
@@ -162,10 +161,10 @@ class StreamConnection(asyncio.Protocol):
     def _execute(self, messages: list[Message]) -> None:
         self._counters.requests = requests = self._counters.requests + len(messages)
         started = 0.0 if requests % SAMPLED else self._watch.clock()
-        reads = self._service.reads if self._may_read else None
+        runs = self._service.runs if self._may_run else None
         at = 0
         while at < len(messages):
-            if reads is not None and (after := self._read(reads, messages, at)) != at:
+            if runs is not None and (after := runs.answer(messages, at, self._replies.add)) != at:
                 at = after
                 continue
             message = messages[at]
@@ -182,21 +181,6 @@ class StreamConnection(asyncio.Protocol):
                     return
         if started:
             self._watch.sampled(messages, self._watch.clock() - started)
-
-    def _read(self, reads: Reads, messages: list[Message], at: int) -> int:
-        """Answer the GETs that stand from an index on; returns the index behind them."""
-        store = self._service.store
-        try:
-            answered = reads.answer(messages, at, store.now6)
-        except Exception as error:  # noqa: BLE001  # the handlers say of each message what became of it
-            journal.say("request_bug", verb=Verb.GET.name, error_info=error)
-            return at
-        if answered is None:
-            return at
-        replies, at, hits = answered
-        store.hits += hits
-        self._replies.add(replies)
-        return at
 
     def _reply_later(self, message: Message, later: Later) -> None:
         """Send the reply when it comes; what follows on this connection does not wait for it."""
@@ -243,7 +227,7 @@ class StreamConnection(asyncio.Protocol):
         self._handlers = self._service.handlers_of(role)
         self._sheddable = role == Role.CLIENT  # what keeps the cluster whole is not what must wait
         self._introduced = True
-        self._may_read = Verb.GET in self._handlers
+        self._may_run = {Verb.GET, Verb.PUT} <= self._handlers.keys()
         self._reader.limit = self._frame_limit
 
     def _refuse(self, message: Any, error: Exception) -> bool:

@@ -185,24 +185,24 @@ def test_a_failure_to_say_why_is_the_callers(pair):
 def test_a_service_reads_by_python_while_what_a_flush_hides_may_still_lie_in_its_store(core, record):
     old, key = record(0), b"k"
     core.put(key, old)
-    compiled = core.service.reads
+    compiled = core.service.runs.reads
     assert compiled is not None
     view = core.views[0]
     flushed = replace(view.topology, epoch=view.epoch + 9, generations=(("", version_of(old)),))
     assert core.adopt(View(flushed))
-    assert core.service.reads is None
+    assert core.service.runs.reads is None
     assert core.ask(Verb.GET, key)[0] == Status.MISS
     assert core.ask(Verb.GET_MANY, key)[0] == Status.OK
     while core.service.sweep(1000):
-        assert core.service.reads is None
-    assert core.service.reads is compiled
+        assert core.service.runs.reads is None
+    assert core.service.runs.reads is compiled
     assert compiled.answer([(1, GET, key)], 0, core.store.now6) == (msgpack.packb((1, int(Status.MISS))), 1, 0)
 
 
 def test_a_service_answers_compiled_reads_of_its_own_partitions_alone(half, record):
     mine, other = half.key(mine=True), half.key(mine=False)
     half.put(mine, record(0))
-    reads, now6 = half.service.reads, half.store.now6
+    reads, now6 = half.service.runs.reads, half.store.now6
     assert reads is not None
     assert reads.answer([(1, GET, mine), (2, GET, other)], 0, now6)[1:] == (1, 1)
     half.service.begin_loading([partition_of(mine, half.service.seed)])
@@ -218,7 +218,7 @@ def test_get_many_says_the_same_of_each_key_with_and_without(half, record, compi
     gone = next(name for name in names if half.service.readable[partition_of(name, half.service.seed)])
     half.put(mine, record(0))
     if not compiled:
-        half.service.reads = None
+        half.service.runs.reads = None
     asked = (mine, gone, other, b"", "text", mine)
     before = half.store.hits, half.store.misses
     status, *fields = half.ask(Verb.GET_MANY, *asked)

@@ -1,7 +1,7 @@
 """The compiled part: what a node does most often, in C.
 
 Here lives whether it is there: ``native`` is None where it could not be built, or ``KVCACHE_COMPILED=0`` asks to do without.
-Never here: anything that is not defined in Python as well (``kvcache.store.rows``, ``kvcache.service.reads``); the same tests
+Never here: anything that is not defined in Python as well (``kvcache.store.rows``, ``kvcache.service``); the same tests
 hold both to it.
 """
 

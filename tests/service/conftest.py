@@ -110,6 +110,12 @@ def views() -> list[View]:
     return made
 
 
+@pytest.fixture(scope="session")
+def core_type() -> type[Core]:
+    """A node for a test that makes many, and looks after their stores itself."""
+    return Core
+
+
 @pytest.fixture
 def make_core(views: list[View]) -> Iterator[Callable[..., Core]]:
     """Make nodes that have not joined yet; their stores are recounted at the end."""

@@ -207,9 +207,15 @@ def test_records_grow_by_no_more_than_there_is_room(core, put, record):
     assert writes.answer([put(1, payload=b"w")], 0, now6, *around, -5)[2] == 0  # of the same size
     larger = put(2, payload=b"v" * 9)
     assert writes.answer([larger, larger], 0, now6, *around, grows) == (msgpack.packb((5, OK)), 1, grows)
-    smaller = put(3, payload=b"v")
-    assert writes.answer([smaller], 0, now6, *around, -grows - 1) is None
-    assert writes.answer([smaller], 0, now6, *around, -grows) == (msgpack.packb((5, OK)), 1, -grows)
+    core.put(b"a", record(0, b"v"))
+    others = [put(3, payload=b"v" * 17), put(3, b"a", payload=b"v" * 9)]
+    assert writes.answer(others, 0, now6, *around, 8 + grows - 1)[1:] == (1, 8)
+    assert writes.answer(others, 1, now6, *around, grows)[1:] == (2, grows)
+    core.store.live.ledger.used += grows + 8 + grows  # what ``Runs`` does
+    smaller = put(4, payload=b"v" * 9)
+    assert writes.answer([smaller], 0, now6, *around, -9) is None
+    assert writes.answer([smaller], 0, now6, *around, -8) == (msgpack.packb((5, OK)), 1, -8)
+    core.store.live.ledger.used -= 8
 
 
 def test_a_failure_is_told_of_once_what_came_before_it_is_answered(core, put, record):

@@ -169,6 +169,7 @@ def test_a_write_of_another_node_or_routed_by_an_epoch_that_is_over_is_left_to_p
     assert compiled(half, put(2, mine, epoch=half.epoch - 1)) == 1  # it had the same writers then
     half.service.ownership.changed_at[partition_of(mine, half.service.seed)] = half.epoch
     assert compiled(half, put(3, mine, epoch=half.epoch - 1)) == 0
+    half.store.put(partition_of(other, half.service.seed), other, record(0))  # it was this node's until just now
     assert compiled(half, put(3, other, epoch=half.epoch)) == 0
     assert compiled(half, put(4, mine, epoch=half.epoch)) == 1
 

@@ -37,11 +37,13 @@ from kvcache_client.protocol.record import (
     with_expiry,
 )
 from kvcache_client.protocol.verbs import ABSENT, PRESENT, Message, Status, Verb
+from kvcache_client.protocol.version import writer_of
 
 __all__ = ["DecidingVerbs"]
 
 _OK: Final = int(Status.OK)
 _MISS: Final = int(Status.MISS)
+_SUPERSEDED: Final = int(Status.SUPERSEDED)
 _MISMATCH: Final = int(Status.MISMATCH)
 
 
@@ -123,7 +125,9 @@ class DecidingVerbs:
         partition = service.to_write(epoch, key)
         check_operation(operation)
         reply = service.keep(partition, key, record)
-        service.operations.remember(key, operation, record, service.now_ms)
+        # What another node stamped since may not go on from this record: then what the operation did is lost here.
+        if reply[0] != _SUPERSEDED or writer_of(reply[1]) == writer_of(version_of(record)):
+            service.operations.remember(key, operation, record, service.now_ms)
         return number, *reply
 
     def _current(self, partition: int, key: bytes) -> bytes | None:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from memory_network import CLEAR, Call, MemoryClient, MemoryNetwork, Weather
 
-from kvcache_client.protocol.errors import InDoubt, InvalidOption, KvCacheError, NotApplied, Unavailable
-from kvcache_client.protocol.verbs import Verb
+from kvcache_client.core.deciding import increment
+from kvcache_client.core.effects import Outcome, Within
+from kvcache_client.protocol.errors import (
+    ConnectionLost,
+    InDoubt,
+    InvalidOption,
+    KvCacheError,
+    NotApplied,
+    Unavailable,
+)
+from kvcache_client.protocol.record import NEVER, PayloadType, make_record
+from kvcache_client.protocol.verbs import Status, Verb
+from kvcache_client.protocol.version import WRITERS
 
 
 def test_the_next_owner_decides_when_the_primary_is_gone(network: MemoryNetwork) -> None:
@@ -93,6 +105,37 @@ def test_the_copies_know_what_the_owner_that_died_had_decided(network: MemoryNet
     network.owners("n")[0].kill()
     assert client.incr("n", operation=77) == 1
     assert client.get("n") == 2
+
+
+OK = int(Status.OK)
+DECIDED = WRITERS * 1000 + 5
+"""A version that the decider has stamped, as the writer 5."""
+COUNTED = make_record(DECIDED, NEVER, PayloadType.INTEGER, b"7")
+
+
+def asked_after_a_copy_met(network: MemoryNetwork, newer: int, recalled: Outcome) -> list[Verb]:
+    """Return what an incr asks for, whose copy meets a ``newer`` version, and whose decider says ``recalled`` after that."""
+    plan = increment(network.client().brain, b"n", 1, 0, NEVER, operation=9)
+    answers: list[Any] = [None, (1, OK, COUNTED), [(2, int(Status.SUPERSEDED), newer)], recalled]
+    asked = []
+    for answer in answers:
+        try:
+            effect = plan.send(answer)
+        except StopIteration:
+            break
+        _, request = effect.round[0] if isinstance(effect, Within) else effect
+        asked.append(request[1])
+    return asked
+
+
+def test_who_meets_what_another_node_has_stamped_asks_the_decider_again(network: MemoryNetwork) -> None:
+    alive, forgotten = (3, OK, COUNTED), (3, int(Status.MISS))
+    assert asked_after_a_copy_met(network, DECIDED + WRITERS, alive) == [Verb.INCR, Verb.COPY]  # its own, later
+    assert asked_after_a_copy_met(network, DECIDED + WRITERS + 1, alive) == [Verb.INCR, Verb.COPY, Verb.RECALL]
+    for gone in (forgotten, ConnectionLost("gone")):
+        with pytest.raises(InDoubt, match="then another node did") as caught:
+            asked_after_a_copy_met(network, DECIDED + WRITERS + 1, gone)
+        assert caught.value.operation == 9
 
 
 def test_an_operation_is_one_of_its_key_and_of_its_kind(network: MemoryNetwork) -> None:

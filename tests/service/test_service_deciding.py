@@ -311,3 +311,11 @@ def test_touch_refuses_what_is_no_time(core, record, expiry_ms, there):
         core.put(KEY, record(0))
     with pytest.raises(InvalidOption if isinstance(expiry_ms, int) else MalformedFrame, match="expiry_ms"):
         touch(core, expiry_ms)
+
+
+def test_a_copy_that_meets_what_another_node_has_stamped_does_not_make_its_operation_known(core, record):
+    assert core.put(KEY, record(5, b"5", writer=1))[0] == Status.OK
+    earlier = {writer: record(2, b"2", kind=PayloadType.INTEGER, writer=writer) for writer in (1, 2)}
+    for writer, operation, known in ((1, 71, Status.OK), (2, 72, Status.MISS)):
+        assert core.ask(Verb.COPY, core.epoch, KEY, earlier[writer], operation)[0] == Status.SUPERSEDED
+        assert core.ask(Verb.RECALL, core.epoch, KEY, operation)[0] == known

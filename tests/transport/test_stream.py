@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kvcache.service.runs import Runs
 from kvcache_client.protocol.errors import (
     Forbidden,
     FrameTooLarge,
@@ -178,17 +179,26 @@ def test_a_bug_costs_one_reply_and_one_traceback(stream, caplog):
     assert line.exc_info[0] is ZeroDivisionError
 
 
-def test_what_fails_among_reads_is_said_and_the_handlers_answer_each(stream, caplog):
-    class Broken:
-        def answer(self, messages, at, now6):
-            raise MemoryError
+class Broken:
+    def answer(self, *_):
+        raise MemoryError
 
+
+def test_what_fails_among_reads_is_said_and_the_handlers_answer_each(stream, caplog):
     stream.ask(int(Verb.PUT), 9, b"k", RECORD)
-    stream.service.reads = Broken()
+    stream.service.runs.reads = Broken()
     stream.feed(PING, pack_message(4, int(Verb.GET), b"k"), pack_message(5, int(Verb.GET), b"nobody"), PING)
     replies = stream.replies()
     assert [reply[:2] for reply in replies] == [(2, 0), (4, int(Status.OK)), (5, int(Status.MISS)), (2, 0)]
     assert {line.getMessage() for line in caplog.records} == {"bug in GET"}
+
+
+def test_what_fails_among_writes_is_said_and_the_handlers_answer_each(stream, caplog, monkeypatch):
+    monkeypatch.setattr(Runs, "writes", Broken())
+    puts = [pack_message(number, int(Verb.PUT), 9, b"k", RECORD) for number in (4, 5)]
+    stream.feed(*puts, pack_message(6, int(Verb.GET), b"k"))
+    assert [reply[:2] for reply in stream.replies()] == [(4, int(Status.OK)), (5, int(Status.OK)), (6, int(Status.OK))]
+    assert {line.getMessage() for line in caplog.records} == {"bug in PUT"}
 
 
 # Bad frames

@@ -38,6 +38,7 @@ from kvcache_client.protocol.errors import ConnectFailed, InDoubt, InvalidOption
 from kvcache_client.protocol.record import HEADER_BYTES, make_record, restamp, version_of
 from kvcache_client.protocol.shown import shown
 from kvcache_client.protocol.verbs import MAX_OPERATION, Message, Request, Status, Verb
+from kvcache_client.protocol.version import writer_of
 
 __all__ = ["Decision", "decide", "increment", "swap", "touch"]
 
@@ -130,12 +131,29 @@ def _copy(
     brain: Brain, name: bytes, record: bytes, decider: str, began: float, acks: Acks | None, number: int
 ) -> Plan[None]:
     """Bring what ``decider`` has made to the other owners, so that they know the operation too."""
+    life = decider, brain.require_view().lives.get(decider)
     try:
-        yield from copy(brain, name, record, decider, brain.clock() - began, acks, number)
+        written = yield from copy(brain, name, record, decider, brain.clock() - began, acks, number)
+        if written.superseded and writer_of(written.superseded) != writer_of(written.version):
+            yield from _confirm(brain, name, decider, number, began + brain.config.timeout)
     except InDoubt as error:
-        brain.remember_doubt(number, frozenset({(decider, brain.require_view().lives.get(decider))}))
+        brain.remember_doubt(number, frozenset({life}))
         error.operation = number
         raise
+
+
+def _confirm(brain: Brain, name: bytes, decider: str, number: int, deadline: float) -> Plan[None]:
+    """Raise ``InDoubt`` unless the decider still knows the operation.
+
+    Another node has stamped a newer version: a client wrote the key since, or an owner that never had this copy decides now
+    because the decider has died, with its last answers still on their way. Then what it made of the key is lost.
+    """
+    request: Request = [0, Verb.RECALL, brain.require_view().epoch, name, number]
+    outcome = yield from _ask(brain, decider, request, deadline, 0.0)
+    error = as_error(outcome, decider, Verb.RECALL)
+    if error is not None or outcome[1] == Status.MISS:
+        reason = error or "it does not know the operation any more"
+        raise InDoubt(f"{decider} decided, then another node did; and now {reason}", node=decider) from error
 
 
 class Decision(NamedTuple):

@@ -42,12 +42,12 @@ _PUT: Final = int(Verb.PUT)
 class Written(NamedTuple):
     """What became of a write: the version it has, and whether something live was there before.
 
-    ``superseded`` says that a newer version of the key was met, written at the same time, also under the second stamp.
+    ``superseded`` is the newer version of the key that was met, written at the same time, also under the second stamp; else 0.
     """
 
     version: int
     existed: bool
-    superseded: bool = False
+    superseded: int = 0
 
 
 _written: Final = partial(tuple.__new__, Written)
@@ -90,7 +90,7 @@ def write(brain: Brain, name: bytes, record: bytes, acks: Acks | None = None) ->
     version = version_of(record)
     if brain.lagging.marks:
         brain.lagging.caught_up(name, version, writers)
-    return _written((version, existed, False))
+    return _written((version, existed, 0))
 
 
 def write_carefully(
@@ -235,8 +235,8 @@ class _Careful:
             )
         # Only now: of a write in doubt a read must not say that it is gone, what was there before still counts.
         remember_who_lacks_it(brain, view, partition, self.name, self.record, tally)
-        superseded = tally.newer > version
-        brain.counters.superseded_writes += superseded
+        superseded = tally.newer if tally.newer > version else 0
+        brain.counters.superseded_writes += superseded > 0
         return Written(version, tally.existed, superseded)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "HybridClock",
     "version_at",
     "version_ms",
+    "writer_of",
 ]
 
 _WRITER_BITS: Final = 12
@@ -41,6 +42,11 @@ MAX_CLOCK_OFFSET_MS: Final = 500
 def version_ms(version: int) -> int:
     """Return the milliseconds since 1970 in which ``version`` was stamped."""
     return version >> _MS_SHIFT
+
+
+def writer_of(version: int) -> int:
+    """Return the id of the clock that stamped ``version``."""
+    return version % WRITERS
 
 
 def version_at(ms: int) -> int:

@@ -183,7 +183,7 @@ def test_what_a_flush_hides_is_left_to_python_and_what_is_newer_is_not(core, put
     view = core.views[0]
     flush = version_of(record(10))
     assert core.adopt(View(replace(view.topology, epoch=view.epoch + 9, generations=(("", flush),))))
-    for hidden in (put(5), put(10)):
+    for hidden in (put(10), put(5)):  # the first look by Python removes what is hidden
         assert compiled(core, hidden) == 0
         assert core.service.handlers[PUT](hidden)[1] == Status.SUPERSEDED
     core.put(b"k", record(11))

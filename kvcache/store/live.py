@@ -16,6 +16,7 @@ from kvcache_client.protocol.record import NEVER, expiry_of
 
 __all__ = ["LiveRecords"]
 
+_NEVER6: Final = NEVER.to_bytes(6, "big")
 _LOOKS_PER_WORK: Final = 16  # so many records are looked at as fast as one is removed
 
 
@@ -38,7 +39,8 @@ class LiveRecords:
         """Keep the record of a key that has none; return what it takes without the structures around it."""
         table = open_table(self._tables, partition, self.ledger, self._sharing, self.policy.shared)
         self.policy.admit(table, key, record)
-        self.expires(table.number, expiry_of(record))
+        if record[8:14] != _NEVER6:
+            self.expires(table.number, expiry_of(record))
         cost = cost_of(key, record)
         self.ledger.used += cost
         return cost
@@ -47,7 +49,8 @@ class LiveRecords:
         """Keep another record of a key that has one."""
         home = table.main if key in table.main else table.small
         home[key] = record
-        self.expires(table.number, expiry_of(record))
+        if record[8:14] != _NEVER6:
+            self.expires(table.number, expiry_of(record))
         self.ledger.used += cost_of(key, record) - cost_of(key, old)
 
     def expires(self, partition: int, expiry_ms: int) -> None:

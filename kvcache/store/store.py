@@ -236,7 +236,7 @@ class Store:
     @property
     def room(self) -> int:
         """By how many bytes records may grow before something has to go; negative if it has to already."""
-        return self.budget_bytes - self._ledger.used - self.graves.ledger.used
+        return self.budget_bytes - self.used_bytes
 
     @property
     def used_bytes(self) -> int:

@@ -99,9 +99,7 @@ class AsyncSession:
                     if outcome.__class__ is Slow and request[1] != _GET:
                         outcome = await self._wait_on(outcome)
                     effect = plan.send(outcome)
-                elif (
-                    effect.__class__ is list
-                ):  # a set at two copies; the later answers are mostly there after the first
+                elif effect.__class__ is list:  # a set at two copies: the second answer is mostly there after the first
                     futures = []
                     for node, request in effect:
                         futures.append(future := create_future())
